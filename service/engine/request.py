@@ -1,0 +1,81 @@
+"""What is asked of the engine and what it gives back."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file as it came from outside; it is decoded only when its features are not known yet."""
+
+    data: bytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        """32 bytes that stand for the file's content."""
+        return hashlib.sha256(self.data).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation: texts and images in the order in which they are to be read."""
+
+    role: Role
+    content: tuple[str | EncodedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen and when to stop. Temperature 0 is greedy: top_p, top_k and seed are then unused."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A conversation to be continued.
+
+    `max_tiles` bounds the tiles of each image (None: the model's own bound). `deadline` is a moment of
+    ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`.
+    """
+
+    turns: tuple[Turn, ...]
+    sampling: Sampling
+    max_tiles: int | None = None
+    deadline: float | None = None
+
+
+class FinishReason(StrEnum):
+    """Why a text ended: at a stop token or stop string, or at `max_tokens`."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost. `prompt_tokens` counts image tokens too."""
+
+    prompt_tokens: int
+    image_tiles: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished text, without the stop token or stop string that ended it."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage

@@ -1,0 +1,108 @@
+"""The closed list of public error codes, and the one hierarchy of errors that this package raises.
+
+A message reads subject, value, limit, what to do: ``image is 41.2 megapixels; the limit is 40
+(CAPSTAN_MAX_MEGAPIXELS)``. It never carries a prompt, a caption, a secret or a path of the server.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Every code that a client can meet; `ERRORS` says what each means."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_IMAGE = "invalid_image"
+    UNSUPPORTED_IMAGE = "unsupported_image"
+    IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_PATH_FORBIDDEN = "image_path_forbidden"
+    IMAGE_NOT_FOUND = "image_not_found"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+    REQUEST_TOO_LARGE = "request_too_large"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    OVERLOADED = "overloaded"
+    NOT_READY = "not_ready"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """A row of the public table: the HTTP status of a code, when it is sent and what a client does then."""
+
+    status: int
+    when: str
+    remedy: str
+
+
+ERRORS: dict[ErrorCode, ErrorKind] = {
+    ErrorCode.INVALID_REQUEST: ErrorKind(
+        400, "A field is missing, unknown or out of bounds.", "Mend the field that the message names."
+    ),
+    ErrorCode.INVALID_IMAGE: ErrorKind(
+        400, "The bytes are not an image that can be decoded whole.", "Send the complete, undamaged file."
+    ),
+    ErrorCode.UNSUPPORTED_IMAGE: ErrorKind(
+        415, "The image is of a format that is not accepted.", "Convert it to JPEG, PNG, WebP, GIF or BMP."
+    ),
+    ErrorCode.IMAGE_TOO_LARGE: ErrorKind(
+        413, "The image has too many bytes or pixels.", "Scale the image down."
+    ),
+    ErrorCode.IMAGE_PATH_FORBIDDEN: ErrorKind(
+        403, "`image_path` leads outside the directories that are open to requests.", "Send the image itself."
+    ),
+    ErrorCode.IMAGE_NOT_FOUND: ErrorKind(
+        404, "There is no readable file at `image_path`.", "Check the path, which the server resolves."
+    ),
+    ErrorCode.CONTEXT_LENGTH_EXCEEDED: ErrorKind(
+        400,
+        "Prompt and answer do not fit the model's context.",
+        "Shorten the prompt or lower `max_tokens`.",
+    ),
+    ErrorCode.REQUEST_TOO_LARGE: ErrorKind(413, "The request body is over its limit.", "Send fewer bytes."),
+    ErrorCode.NOT_FOUND: ErrorKind(404, "There is no such route or model.", "See /docs and /v1/models."),
+    ErrorCode.METHOD_NOT_ALLOWED: ErrorKind(
+        405, "The route does not take this HTTP method.", "See the Allow header and /docs."
+    ),
+    ErrorCode.OVERLOADED: ErrorKind(
+        503, "The replica's queue is full.", "Try again after the seconds in Retry-After."
+    ),
+    ErrorCode.NOT_READY: ErrorKind(
+        503, "The model is still loading, or has failed.", "Wait until /readyz answers 200."
+    ),
+    ErrorCode.DEADLINE_EXCEEDED: ErrorKind(
+        504,
+        "The answer was not complete in time.",
+        "Lower `max_tokens`, or try again later.",
+    ),
+    ErrorCode.INTERNAL_ERROR: ErrorKind(
+        500, "A fault of the server.", "Report it with the request_id; the server's log holds the cause."
+    ),
+}
+
+
+class CapstanError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class RequestError(CapstanError):
+    """A request that cannot be answered, with its public code and the field at fault, if one is."""
+
+    def __init__(self, code: ErrorCode, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+
+
+class StartupError(CapstanError):
+    """The replica cannot serve as it is set up; one sentence says why and what to do."""
+
+
+class CheckpointError(StartupError):
+    """The checkpoint is refused before it serves."""
+
+
+class DeviceError(StartupError):
+    """A device that was asked for is not there, or is too small."""

@@ -1,0 +1,1 @@
+"""Bytes from outside become images and tiles, or a clear error."""
