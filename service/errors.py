@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
     IMAGE_NOT_FOUND = "image_not_found"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     REQUEST_TOO_LARGE = "request_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     OVERLOADED = "overloaded"
@@ -61,6 +62,9 @@ ERRORS: dict[ErrorCode, ErrorKind] = {
         "Shorten the prompt or lower `max_tokens`.",
     ),
     ErrorCode.REQUEST_TOO_LARGE: ErrorKind(413, "The request body is over its limit.", "Send fewer bytes."),
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorKind(
+        415, "The body is neither JSON nor multipart/form-data.", "Set the Content-Type header accordingly."
+    ),
     ErrorCode.NOT_FOUND: ErrorKind(404, "There is no such route or model.", "See /docs and /v1/models."),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorKind(
         405, "The route does not take this HTTP method.", "See the Allow header and /docs."
@@ -94,6 +98,10 @@ class RequestError(CapstanError):
         self.code = code
         self.message = message
         self.field = field
+
+
+class EngineStopped(CapstanError):  # noqa: N818 - a state of the engine, not a mistake of the caller
+    """The engine's loop has ended or hangs; the replica must be replaced."""
 
 
 class StartupError(CapstanError):

@@ -31,7 +31,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen and when to stop. Temperature 0 is greedy: top_p, top_k and seed are then unused."""
+    """How tokens are chosen and when to stop. Temperature 0 is greedy; top_p, top_k, seed are then unused."""
 
     max_tokens: int
     temperature: float = 0.0
@@ -47,13 +47,16 @@ class Request:
     """A conversation to be continued.
 
     `max_tiles` bounds the tiles of each image (None: the model's own bound). `deadline` is a moment of
-    ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`.
+    ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`. A request whose
+    prompt and `max_tokens` together exceed the context is refused, or, with `shorten`, gets the tokens that
+    are left after the prompt: right where `max_tokens` is a default that nobody asked for.
     """
 
     turns: tuple[Turn, ...]
     sampling: Sampling
     max_tiles: int | None = None
     deadline: float | None = None
+    shorten: bool = False
 
 
 class FinishReason(StrEnum):

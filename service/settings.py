@@ -1,0 +1,186 @@
+"""Every setting of a replica, declared once: unit, default, bounds and a sentence each.
+
+The environment variable of a setting is its name in capitals after ``CAPSTAN_``. docs/settings.md is made
+from this file. Only the entry point (`service.app`) builds `Settings`; all else gets them as arguments.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+EMBEDDED_MODEL = Path(__file__).parent / "models" / "embedded"
+
+DEFAULT_PROMPT = (
+    "Please give a detailed caption for the given image that covers all the objects in foreground and "
+    "background. Please do not start with 'The image'."
+)
+
+MEBIBYTE = 2**20
+
+Listed = Annotated[tuple[str, ...], NoDecode]
+ListedPaths = Annotated[tuple[Path, ...], NoDecode]
+
+
+class GenerationDefaults(BaseModel):
+    """What a request gets where it does not say otherwise.
+
+    Serve's `user_config` changes these on a live replica, without a restart.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str = Field(DEFAULT_PROMPT, min_length=1, max_length=10_000)
+    max_tokens: int = Field(1024, ge=1, le=1_000_000)
+    temperature: float = Field(0.0, ge=0.0, le=2.0)
+
+
+class Settings(BaseSettings):
+    """The settings of one replica."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CAPSTAN_",
+        extra="forbid",
+        frozen=True,
+        # `model_revision` is a setting of ours, not an attribute of pydantic's.
+        protected_namespaces=(),
+    )
+
+    model: str = Field(
+        "embedded",
+        min_length=1,
+        description="The checkpoint: a directory, a hub id such as `OpenGVLab/InternVL2-8B`, or `embedded`.",
+    )
+    model_revision: str | None = Field(
+        None, description="The branch, tag or commit of a hub id. Pin a commit in production."
+    )
+    served_model_name: str | None = Field(
+        None, description="The name that clients see and send as `model`. Without it: the value of `model`."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Number format of weights and activations. `auto`: bfloat16 on GPU, float32 on CPU.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="`auto`: the GPUs that Ray gave the replica, else the CPU. `cuda` fails without a GPU.",
+    )
+    max_tiles: int | None = Field(
+        None,
+        ge=1,
+        le=128,
+        description="Tiles an image is cut into at most. Without it: the checkpoint's own (12).",
+    )
+    torch_threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads of one torch operation. Without it: the replica's `num_cpus`.",
+    )
+    preparation_threads: int = Field(
+        2, ge=1, le=256, description="Threads that decode images, cut tiles and tokenise prompts."
+    )
+
+    max_concurrent_sequences: int = Field(
+        64, ge=1, le=4096, description="Requests decoded together. More wait in the queue."
+    )
+    max_waiting: int = Field(
+        512,
+        ge=0,
+        le=100_000,
+        description="Requests that may wait in the replica's queue; the next gets a 503.",
+    )
+    memory_fraction: float = Field(
+        0.9,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the GPU's memory that weights and key-value cache may fill.",
+    )
+    cache_bytes: ByteSize = Field(
+        ByteSize(512 * MEBIBYTE), ge=MEBIBYTE, description="Key-value cache on CPU, such as `512MiB`."
+    )
+    feature_cache_bytes: ByteSize = Field(
+        ByteSize(64 * MEBIBYTE),
+        ge=0,
+        description="Cache of image features; a repeated image is not computed again.",
+    )
+    request_timeout: float = Field(
+        300.0,
+        gt=0.0,
+        le=86_400.0,
+        description="Seconds after which an unfinished request is given up with a 504.",
+    )
+
+    default_prompt: str = Field(
+        DEFAULT_PROMPT,
+        min_length=1,
+        max_length=10_000,
+        description="Prompt of a /caption request without one.",
+    )
+    default_max_tokens: int = Field(
+        1024, ge=1, le=1_000_000, description="Tokens of an answer at most, where the request does not say."
+    )
+    default_temperature: float = Field(
+        0.0, ge=0.0, le=2.0, description="Sampling temperature where the request does not say; 0 is greedy."
+    )
+
+    image_roots: ListedPaths = Field(
+        (), description="Directories, separated by `:`, open to `image_path`. None: `image_path` is off."
+    )
+    max_image_bytes: ByteSize = Field(
+        ByteSize(20 * MEBIBYTE), ge=1, description="Size of an image file, such as `20MiB`."
+    )
+    max_pixels: int = Field(40_000_000, ge=1, le=1_000_000_000, description="Pixels of an image.")
+    max_image_side: int = Field(20_000, ge=1, le=100_000, description="Longest side of an image, in pixels.")
+    max_request_bytes: ByteSize = Field(
+        ByteSize(64 * MEBIBYTE),
+        ge=1,
+        description="Size of a request body; base64 makes an image a third larger.",
+    )
+    max_prompt_characters: int = Field(
+        100_000, ge=1, le=10_000_000, description="Length of a prompt, in characters, before it is tokenised."
+    )
+    cors_origins: Listed = Field(
+        (),
+        description="Origins, separated by commas, whose pages may call this API from a browser; `*` is any.",
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severity that is logged. No level logs a prompt, an image or a caption."
+    )
+
+    @field_validator("image_roots", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        return _split(value, ":")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return _split(value, ",")
+
+    @property
+    def checkpoint(self) -> str:
+        """Directory or hub id of the checkpoint."""
+        return str(EMBEDDED_MODEL) if self.model == "embedded" else self.model
+
+    @property
+    def public_name(self) -> str:
+        """The model's name in answers."""
+        return self.served_model_name or self.model
+
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """What a request gets where it does not say otherwise, until `user_config` says more."""
+        return GenerationDefaults(
+            prompt=self.default_prompt,
+            max_tokens=self.default_max_tokens,
+            temperature=self.default_temperature,
+        )
+
+
+def _split(value: object, separator: str) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(separator) if part.strip())
+    return value
