@@ -1,0 +1,34 @@
+"""The FastAPI application of a replica."""
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+import service
+from service.api import caption, health, models
+from service.api.backend import Backend
+from service.api.body_limit import BodyLimitMiddleware
+from service.api.rendering import add_error_handlers
+from service.api.request_id import HEADER, RequestIdMiddleware
+
+DESCRIPTION = "Captions images with a vision-language model. Errors have the form of OpenAI's API."
+
+
+def create_application(backend: Backend) -> FastAPI:
+    """Build the application over an engine that is ready."""
+    app = FastAPI(title="Capstan", version=service.__version__, description=DESCRIPTION)
+    app.state.backend = backend
+    for router in (caption.router, models.router, health.router):
+        app.include_router(router)
+    add_error_handlers(app)
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimitMiddleware, limit=backend.settings.max_request_bytes)
+    if backend.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(backend.settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", HEADER],
+            expose_headers=[HEADER, "retry-after"],
+        )
+    app.add_middleware(RequestIdMiddleware)
+    return app

@@ -1,0 +1,26 @@
+"""What the routes of one replica share."""
+
+from dataclasses import dataclass, field
+from time import time
+
+from fastapi import Request
+
+from service.engine.engine import Engine
+from service.settings import GenerationDefaults, Settings
+
+
+@dataclass
+class Backend:
+    """The engine behind the routes; `defaults` is replaced when Serve's `user_config` changes."""
+
+    engine: Engine
+    settings: Settings
+    defaults: GenerationDefaults
+    started: int = field(default_factory=lambda: int(time()))
+
+
+def backend_of(request: Request) -> Backend:
+    """The backend that the application was made with."""
+    backend = request.app.state.backend
+    assert isinstance(backend, Backend)  # noqa: S101 - `create_application` has put it there
+    return backend

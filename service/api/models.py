@@ -1,0 +1,42 @@
+"""GET /v1/models: which model is served, and how."""
+
+from fastapi import APIRouter, Request
+
+from service.api.backend import Backend, backend_of
+from service.api.schemas import Engine, ErrorResponse, ModelCard, ModelList
+from service.errors import ErrorCode, RequestError
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> ModelList:
+    """The models of this server."""
+    return ModelList(data=[_card(backend_of(request))])
+
+
+@router.get("/v1/models/{name:path}", responses={404: {"model": ErrorResponse}})
+async def get_model(request: Request, name: str) -> ModelCard:
+    """One model of this server."""
+    card = _card(backend_of(request))
+    if name != card.id:
+        raise RequestError(
+            ErrorCode.NOT_FOUND, f"there is no such model; this server has {card.id}", field="model"
+        )
+    return card
+
+
+def _card(backend: Backend) -> ModelCard:
+    engine = backend.engine.describe()
+    return ModelCard(
+        id=backend.settings.public_name,
+        created=backend.started,
+        revision=backend.settings.model_revision,
+        engine=Engine(
+            runner=engine.runner,
+            device=engine.device,
+            dtype=engine.dtype,
+            max_concurrent_sequences=engine.slots,
+            context_length=engine.context_length,
+        ),
+    )
