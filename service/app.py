@@ -1,0 +1,42 @@
+"""The entry point: `service.app:build` with arguments, or `service.app:entry` with the environment alone.
+
+This is the one place of the package that reads the environment.
+"""
+
+import difflib
+import os
+from typing import Any
+
+from ray.serve import Application
+
+from service.deployment import Model
+from service.errors import StartupError
+from service.settings import Settings
+
+PREFIX = "CAPSTAN_"
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Make the Serve application from settings; what `args` leaves out comes from the environment.
+
+    Raises StartupError for a variable of the environment that is no setting, and pydantic's ValidationError
+    for a value out of bounds.
+    """
+    _refuse_unknown_variables()
+    return Model.bind(Settings(**args).model_dump(mode="json"))
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists those there are"
+            raise StartupError(f"{name} is not a setting; {hint}")
+
+
+def __getattr__(name: str) -> Application:
+    # Made on demand, so that importing this module for `build` needs no valid environment.
+    if name == "entry":
+        return build({})
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
