@@ -1,0 +1,62 @@
+# The names of this file are what the README promises; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# What a user may set: the address of `make serve` and the Serve config file it runs.
+CONFIG ?= examples/local.yaml
+
+export RAY_SERVE_ENABLE_HA_PROXY ?= 1
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.PHONY: help setup serve test lint format train bench docs constraints clean
+
+help:  ## Say what each target does
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## Install everything into .venv
+
+# The tested versions are pinned by constraints.txt; pyproject.toml says what would do.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 15) else \
+		f"Python {v[0]}.{v[1]} is not supported; set PYTHON to one of 3.11 to 3.14: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,rollout]'
+	@touch $@
+
+serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/serve run $(CONFIG)
+
+test: $(INSTALLED)  ## Run the tests (no GPU, no network, no Kubernetes)
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(INSTALLED)  ## Check style, types, layers and generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/reference.py --check
+
+format: $(INSTALLED)  ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(INSTALLED)  ## Train the embedded model anew into build/embedded
+	$(BIN)/python -m training.train --out build/embedded
+
+bench: $(INSTALLED)  ## Measure the service and print a table
+	$(BIN)/python -m bench
+
+docs: $(INSTALLED)  ## Make docs/settings.md and docs/errors.md from the code
+	$(BIN)/python docs/reference.py
+
+constraints: $(INSTALLED)  ## Pin what is installed now as the tested set
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | LC_ALL=C sort > constraints.txt
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage
