@@ -1,0 +1,68 @@
+"""An application over an engine that answers at once and remembers what it was asked."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.application import create_application
+from service.api.backend import Backend
+from service.engine.engine import Engine
+from service.engine.request import Completion, FinishReason, Request, Usage
+from service.errors import CapstanError
+from service.settings import Settings
+
+CAPTION = "a red circle left of a blue square"
+
+
+@dataclass
+class StubEngine:
+    """Stands in for the engine behind the routes."""
+
+    asked: list[Request] = field(default_factory=list)
+    failure: Exception | None = None
+    stopped: CapstanError | None = None
+
+    def submit(self, request: Request) -> "StubEngine":
+        self.asked.append(request)
+        return self
+
+    async def result(self) -> Completion:
+        if self.failure:
+            raise self.failure
+        return Completion(CAPTION + " ", FinishReason.STOP, Usage(60, 5, 9))
+
+    def check(self) -> None:
+        if self.stopped:
+            raise self.stopped
+
+    def describe(self) -> Any:
+        return SimpleNamespace(runner="direct", device="cpu", dtype="float32", slots=64, context_length=4096)
+
+
+@pytest.fixture
+def engine() -> StubEngine:
+    return StubEngine()
+
+
+Connect = Callable[..., TestClient]
+
+
+@pytest.fixture
+def connect(engine: StubEngine) -> Iterator[Connect]:
+    """Make a client of an application with the settings given."""
+
+    def make(**settings: Any) -> TestClient:
+        chosen = Settings(**settings)
+        backend = Backend(cast("Engine", engine), chosen, chosen.generation_defaults)
+        return TestClient(create_application(backend), raise_server_exceptions=False)
+
+    return make
+
+
+@pytest.fixture
+def client(connect: Connect) -> TestClient:
+    return connect()

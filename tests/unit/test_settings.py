@@ -1,0 +1,51 @@
+"""Settings and the entry point's reading of the environment."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.errors import ERRORS, ErrorCode
+from service.settings import Settings
+
+
+def test_lists_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists in the environment are split at their separators, and blanks are dropped."""
+    monkeypatch.setenv("CAPSTAN_IMAGE_ROOTS", "/a::/b")
+    monkeypatch.setenv("CAPSTAN_CORS_ORIGINS", "https://a.example , *")
+    settings = Settings()
+    assert settings.image_roots == (Path("/a"), Path("/b"))
+    assert settings.cors_origins == ("https://a.example", "*")
+
+
+def test_sizes_take_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size may be written with a unit."""
+    monkeypatch.setenv("CAPSTAN_CACHE_BYTES", "3MiB")
+    assert Settings().cache_bytes == 3 * 2**20
+
+
+def test_a_value_out_of_bounds_is_refused() -> None:
+    """A value outside its bounds is refused with the setting's name."""
+    with pytest.raises(ValidationError, match="max_tiles"):
+        Settings(max_tiles=0)
+
+
+def test_settings_survive_the_way_to_the_replica() -> None:
+    """Settings turned into plain data and back are the same."""
+    settings = Settings(image_roots="/a:/b", cache_bytes="1GiB", max_tiles=6)
+    assert Settings(**settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_described(name: str) -> None:
+    """Every setting has a sentence under it."""
+    assert (Settings.model_fields[name].description or "").endswith(".")
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_code_is_in_the_table(code: ErrorCode) -> None:
+    """Every public code has its status, its occasion and its remedy."""
+    kind = ERRORS[code]
+    assert 400 <= kind.status < 600
+    assert kind.when.endswith(".")
+    assert kind.remedy.endswith(".")
