@@ -1,0 +1,106 @@
+"""Loading a checkpoint: from a name to a model that is in memory and checked."""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from service.engine.checkpoint import json_file
+from service.engine.checkpoint.dtype import RequestedDtype, choose, name_of
+from service.engine.checkpoint.files import WeightFiles
+from service.engine.checkpoint.internvl import plan_internvl
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.plan import Plan
+from service.engine.checkpoint.progress import size
+from service.engine.checkpoint.room import refuse_too_large
+from service.engine.checkpoint.source import locate
+from service.engine.checkpoint.stops import pad_id
+from service.engine.checkpoint.weights import load_weights
+from service.engine.device import free_bytes
+from service.errors import CheckpointError
+
+logger = logging.getLogger("capstan.checkpoint")
+
+CONFIG = "config.json"
+
+
+def load(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: RequestedDtype = "auto",
+    device: torch.device | None = None,
+    max_tiles: int | None = None,
+    attention: str = "sdpa",
+) -> LoadedModel:
+    """Load a checkpoint, check it whole, and give all that is needed to talk to it.
+
+    `name` is a directory or a hub id, `revision` a branch, tag or commit of the latter. `device` is the CPU
+    where none is given. `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound).
+    Raises CheckpointError or DeviceError, each one sentence that says what is wrong and what to do.
+    """
+    start = time.monotonic()
+    device = device or torch.device("cpu")
+    precision = choose(dtype, device)
+    directory = locate(name, revision)
+    plan = _plan(directory, max_tiles)
+    with WeightFiles(directory) as files:
+        needed = files.bytes_as(precision)
+        refuse_too_large(needed, free_bytes(device), precision, device)
+        model = load_weights(
+            plan.model_class,
+            plan.config,
+            files,
+            generation=plan.generation,
+            dtype=precision,
+            device=device,
+            attention=attention,
+        )
+    _tell(name, model, precision, device, time.monotonic() - start)
+    return LoadedModel(
+        name=name,
+        revision=revision,
+        architecture=plan.architecture,
+        model=model,
+        tokenizer=plan.tokenizer,
+        inputs=plan.inputs,
+        stop_ids=plan.stop_ids,
+        pad_id=pad_id(plan.tokenizer, plan.stop_ids),
+        context_length=plan.context_length,
+        device=device,
+        dtype=precision,
+    )
+
+
+def _plan(directory: Path, max_tiles: int | None) -> Plan:
+    """Choose the layout by the model type of config.json."""
+    raw = json_file.read(directory, CONFIG, what="which says what the model is")
+    if "quantization_config" in raw:
+        raise CheckpointError("checkpoint is quantised, which is not supported; serve the unquantised one")
+    kind = raw.get("model_type")
+    if kind == "internvl":
+        return plan_internvl(directory, raw, max_tiles)
+    raise CheckpointError(f"model type {kind!r} is not supported")
+
+
+def _tell(
+    name: str, model: PreTrainedModel, dtype: torch.dtype, device: torch.device, seconds: float
+) -> None:
+    parameters = list(model.parameters())
+    count = sum(parameter.numel() for parameter in parameters)
+    memory = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+    logger.info(
+        "loaded %s: %s parameters, %s %s on %s in %.0f s",
+        name,
+        _in_words(count),
+        size(memory),
+        name_of(dtype),
+        device,
+        seconds,
+    )
+
+
+def _in_words(count: int) -> str:
+    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"

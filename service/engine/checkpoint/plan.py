@@ -1,0 +1,43 @@
+"""What is to be built from a checkpoint's small files, before its weights are read."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+
+from service.engine.inputs import InputBuilder
+from service.errors import CheckpointError
+
+C = TypeVar("C", bound=PreTrainedConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Model class, configuration and the way to talk to the model, of one of the layouts.
+
+    `context_length` is in tokens. `generation` is None where the checkpoint has no such file.
+    """
+
+    architecture: Literal["internvl", "other"]
+    model_class: type[PreTrainedModel]
+    config: PreTrainedConfig
+    tokenizer: Any
+    inputs: InputBuilder
+    generation: GenerationConfig | None
+    stop_ids: frozenset[int]
+    context_length: int
+
+
+def config_from(config_class: type[C], raw: dict[str, Any]) -> C:
+    """A configuration object. Raises CheckpointError for values that transformers refuses."""
+    try:
+        return config_class.from_dict(raw)
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"config.json does not describe a {config_class.model_type} model: {_flat(error)}; copy it anew"
+        ) from error
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())

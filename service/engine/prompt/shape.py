@@ -1,0 +1,45 @@
+"""The shape of a conversation: who speaks, and where texts and images stand, without what they say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image
+
+from service.engine.inputs import DecodedTurn
+from service.engine.request import Role
+
+Kind = Literal["text", "image"]
+Shape = tuple[tuple[Role, tuple[Kind, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation, taken apart: its shape, its texts and its images, each in reading order."""
+
+    shape: Shape
+    texts: tuple[str, ...]
+    images: tuple[Image.Image, ...]
+
+
+def take_apart(turns: Sequence[DecodedTurn]) -> Conversation:
+    """Part shape and content.
+
+    Neighbouring texts become one, so that two harmless halves cannot meet in the prompt as a special token.
+    """
+    shape: list[tuple[Role, tuple[Kind, ...]]] = []
+    texts: list[str] = []
+    images: list[Image.Image] = []
+    for turn in turns:
+        kinds: list[Kind] = []
+        for piece in turn.content:
+            if isinstance(piece, Image.Image):
+                images.append(piece)
+                kinds.append("image")
+            elif kinds and kinds[-1] == "text":
+                texts[-1] += piece
+            else:
+                texts.append(piece)
+                kinds.append("text")
+        shape.append((turn.role, tuple(kinds)))
+    return Conversation(tuple(shape), tuple(texts), tuple(images))
