@@ -1,0 +1,76 @@
+"""Training samples: images cut into tiles, prompts and captions as padded token ids."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import PreTrainedTokenizerFast
+
+from service.media.tiles import TileSpec, tiles
+from training.checkpoint import MAX_TILES, MEAN, STD, TILE, TOKENS_PER_TILE
+from training.prompts import random_prompt
+from training.shapes import random_image
+
+SPEC = TileSpec(size=TILE, max_tiles=MAX_TILES, min_tiles=1, thumbnail=True, mean=MEAN, std=STD)
+IGNORED = -100  # a label that the loss leaves out
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`ids`, `mask`, `labels` [B, S] and the tiles of all images [T, 3, H, W]."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor
+    pixels: torch.Tensor
+
+
+def prompt_text(prompt: str, image_tiles: int) -> str:
+    """The rendered conversation up to the answer, with a token for every image feature."""
+    image = "<img>" + "<IMG_CONTEXT>" * (TOKENS_PER_TILE * image_tiles) + "</img>"
+    return f"<|im_start|>user\n{image}\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Batches(IterableDataset[Batch]):
+    """Endless batches of `size` samples, the same for the same seed."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, size: int, seed: int) -> None:
+        self.tokenizer = tokenizer
+        self.size = size
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng(self.seed)
+        while True:
+            yield _collate(self.tokenizer, [_sample(self.tokenizer, rng) for _ in range(self.size)])
+
+
+def in_background(batches: Batches) -> DataLoader[Batch]:
+    """The same batches, drawn by one process beside the training."""
+    return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
+
+
+def _sample(
+    tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
+) -> tuple[list[int], list[int], np.ndarray]:
+    image, caption = random_image(rng)
+    pixels = tiles(image, SPEC)
+    question = tokenizer.encode(prompt_text(random_prompt(rng), len(pixels)))
+    return question, [*tokenizer.encode(caption), tokenizer.eos_token_id], pixels
+
+
+def _collate(
+    tokenizer: PreTrainedTokenizerFast, samples: list[tuple[list[int], list[int], np.ndarray]]
+) -> Batch:
+    longest = max(len(question) + len(answer) for question, answer, _ in samples)
+    ids = torch.full((len(samples), longest), tokenizer.pad_token_id)
+    mask = torch.zeros((len(samples), longest), dtype=torch.long)
+    labels = torch.full((len(samples), longest), IGNORED)
+    for row, (question, answer, _) in enumerate(samples):
+        end = len(question) + len(answer)
+        ids[row, :end] = torch.tensor(question + answer)
+        mask[row, :end] = 1
+        labels[row, len(question) : end] = torch.tensor(answer)
+    return Batch(ids, mask, labels, torch.from_numpy(np.concatenate([pixels for *_, pixels in samples])))
