@@ -1,0 +1,97 @@
+"""InternVL's dynamic tiling: an image becomes tiles of one size, arranged as near its aspect ratio as can be.
+
+The results equal those of `load_image` on the InternVL2 model card, bit for bit.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TileSpec:
+    """How images are cut: tiles of `size` x `size` pixels, `min_tiles` to `max_tiles`, then a thumbnail."""
+
+    size: int
+    max_tiles: int
+    min_tiles: int = 1
+    thumbnail: bool = True
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+
+
+@lru_cache(maxsize=64)
+def _candidates(min_tiles: int, max_tiles: int) -> tuple[tuple[int, int], ...]:
+    sides = range(1, max_tiles + 1)
+    grids = [
+        (columns, rows) for columns in sides for rows in sides if min_tiles <= columns * rows <= max_tiles
+    ]
+    return tuple(sorted(grids, key=lambda grid: grid[0] * grid[1]))
+
+
+def grid(width: int, height: int, *, size: int, max_tiles: int, min_tiles: int = 1) -> tuple[int, int]:
+    """The columns and rows of tiles for an image of `width` x `height` pixels.
+
+    The nearest aspect ratio wins; of two as near, the one of more tiles if the image has more than half their
+    pixels.
+    """
+    ratio, area = width / height, width * height
+    best, smallest = (1, 1), float("inf")
+    for columns, rows in _candidates(min_tiles, max_tiles):
+        difference = abs(ratio - columns / rows)
+        if difference < smallest:
+            best, smallest = (columns, rows), difference
+        elif difference == smallest and area > 0.5 * size * size * columns * rows:
+            best = (columns, rows)
+    return best
+
+
+def tile_count(width: int, height: int, spec: TileSpec) -> int:
+    """The tiles that an image of this size is cut into, the thumbnail among them."""
+    columns, rows = grid(width, height, size=spec.size, max_tiles=spec.max_tiles, min_tiles=spec.min_tiles)
+    count = columns * rows
+    return count + 1 if spec.thumbnail and count > 1 else count
+
+
+def cut(image: Image.Image, spec: TileSpec) -> np.ndarray:
+    """Cut an RGB image into tiles, row by row, the thumbnail last: uint8 [T, H, W, 3]."""
+    columns, rows = grid(*image.size, size=spec.size, max_tiles=spec.max_tiles, min_tiles=spec.min_tiles)
+    side, count = spec.size, columns * rows
+    canvas = np.asarray(image.resize((columns * side, rows * side), Image.Resampling.BICUBIC))
+    split = canvas.reshape(rows, side, columns, side, 3).swapaxes(1, 2)  # [rows, columns, H, W, 3]
+    tiles = np.empty((tile_count(*image.size, spec), side, side, 3), np.uint8)
+    tiles[:count].reshape(rows, columns, side, side, 3)[:] = split
+    if len(tiles) > count:
+        tiles[count] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+    return tiles
+
+
+@lru_cache(maxsize=8)
+def _table(mean: Channels, std: Channels) -> np.ndarray:
+    """What each value of each channel becomes: float32 [3, 256]."""
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    means, stds = np.array(mean, np.float32), np.array(std, np.float32)
+    table: np.ndarray = (values - means[:, None]) / stds[:, None]  # [3, 256]
+    return table
+
+
+def normalise(tiles: np.ndarray, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> np.ndarray:
+    """Normalise uint8 [T, H, W, 3] to float32 [T, 3, H, W], as torchvision's ToTensor and Normalize do."""
+    table = _table(mean, std)
+    out = np.empty((len(tiles), 3, *tiles.shape[1:3]), np.float32)
+    for channel in range(3):
+        # "clip", which never has to clip a uint8, spares numpy a copy that "raise" makes.
+        np.take(table[channel], tiles[..., channel], out=out[:, channel], mode="clip")
+    return out
+
+
+def tiles(image: Image.Image, spec: TileSpec) -> np.ndarray:
+    """Cut and normalise an RGB image: float32 [T, 3, H, W]."""
+    return normalise(cut(image, spec), spec.mean, spec.std)
