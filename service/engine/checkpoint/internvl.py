@@ -23,6 +23,7 @@ from service.media.tiles import TileSpec
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# Attributes of a tokenizer that name the tokens around and within an image, and what they are without.
 TOKENS = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
 
 

@@ -12,6 +12,7 @@ from service.engine.checkpoint.dtype import RequestedDtype, choose, name_of
 from service.engine.checkpoint.files import WeightFiles
 from service.engine.checkpoint.internvl import plan_internvl
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.original import plan_original
 from service.engine.checkpoint.plan import Plan
 from service.engine.checkpoint.progress import size
 from service.engine.checkpoint.room import refuse_too_large
@@ -82,6 +83,8 @@ def _plan(directory: Path, max_tiles: int | None) -> Plan:
     kind = raw.get("model_type")
     if kind == "internvl":
         return plan_internvl(directory, raw, max_tiles)
+    if kind == "internvl_chat":
+        return plan_original(directory, raw, max_tiles)
     raise CheckpointError(f"model type {kind!r} is not supported")
 
 

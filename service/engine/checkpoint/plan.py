@@ -1,5 +1,7 @@
 """What is to be built from a checkpoint's small files, before its weights are read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -31,13 +33,20 @@ class Plan:
 
 def config_from(config_class: type[C], raw: dict[str, Any]) -> C:
     """A configuration object. Raises CheckpointError for values that transformers refuses."""
-    try:
+    with describing(f"a {config_class.model_type}"):
         return config_class.from_dict(raw)
+
+
+@contextmanager
+def describing(what: str) -> Iterator[None]:
+    """Turn what a configuration's class raises for its values into a CheckpointError."""
+    try:
+        yield
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"config.json does not describe a {config_class.model_type} model: {_flat(error)}; copy it anew"
+            f"config.json does not describe {what} model: {_flat(error)}; copy it anew"
         ) from error
 
 
 def _flat(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(f"{type(error).__name__}: {error}".split())
