@@ -13,6 +13,7 @@ from service.engine.checkpoint.files import WeightFiles
 from service.engine.checkpoint.internvl import plan_internvl
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.checkpoint.original import plan_original
+from service.engine.checkpoint.other import plan_other
 from service.engine.checkpoint.plan import Plan
 from service.engine.checkpoint.progress import size
 from service.engine.checkpoint.room import refuse_too_large
@@ -85,7 +86,7 @@ def _plan(directory: Path, max_tiles: int | None) -> Plan:
         return plan_internvl(directory, raw, max_tiles)
     if kind == "internvl_chat":
         return plan_original(directory, raw, max_tiles)
-    raise CheckpointError(f"model type {kind!r} is not supported")
+    return plan_other(directory, raw)
 
 
 def _tell(

@@ -40,11 +40,11 @@ class Vocabulary:
         reserved = {text for text, (_, token) in added.items() if token.special} | set(control)
         self.bos_ids = _leading_ids(tokenizer)
         self._markup = {text: added[text] for text in reserved if text in added}
-        self._markup_pattern = _any_of(self._markup)
-        self._split_pattern = _any_of(HARMLESS & self._markup.keys())
+        self._markup_pattern = any_of(self._markup)
+        self._split_pattern = any_of(HARMLESS & self._markup.keys())
         forbidden = self._markup.keys() - HARMLESS
         self._forbidden_ids = frozenset(self._markup[text][0] for text in forbidden)
-        self._forbidden_pattern = _any_of(forbidden)
+        self._forbidden_pattern = any_of(forbidden)
         self._backend, self._anchor = _plain_copy(tokenizer)
 
     def split_markup(self, text: str) -> list[str | int]:
@@ -116,7 +116,7 @@ def _leading_ids(tokenizer: TokenizersBackend) -> list[int]:
     return first if first and first[0] == tokenizer.bos_token_id else []
 
 
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     """A pattern of one group that matches the longest of the texts; nothing, where there are none."""
     longest_first = sorted(texts, key=len, reverse=True)
     return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")" if longest_first else "((?!))")

@@ -1,0 +1,113 @@
+"""Inputs of other families, made by the checkpoint's own processor and chat template."""
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from PIL import Image
+from transformers import ProcessorMixin
+
+from service.engine.inputs import DecodedTurn, ModelInputs
+from service.engine.prompt.shape import Conversation, take_apart
+from service.engine.prompt.vocabulary import HARMLESS, any_of
+from service.errors import ErrorCode, RequestError
+
+# Between the first and the second character of a special token's spelling. The processors of these families
+# replace placeholders in strings, each in its own way, so the spelling itself has to go; eyes see no change.
+BREAK = "\u200b"
+
+
+class ProcessorInputs:
+    """Builds inputs with a transformers processor. Safe to call from several threads, one at a time.
+
+    transformers sets options on the shared tokenizer at each call, hence the lock.
+    """
+
+    def __init__(self, processor: ProcessorMixin) -> None:
+        self._processor: Any = processor
+        self._reserved = any_of(_reserved(self._processor))
+        self._lock = threading.Lock()
+
+    def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:  # noqa: ARG002
+        """See `InputBuilder.build`; how images are cut is the processor's affair, so `max_tiles` is unused.
+
+        Raises RequestError for turns that the checkpoint's chat template or processor refuses.
+        """
+        conversation = take_apart(turns)
+        why = ""
+        for plain in (False, True):
+            try:
+                with self._lock:
+                    made = self._process(self._messages(conversation, plain=plain))
+                return _inputs(made, len(conversation.images))
+            except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
+                why = why or f"{type(error).__name__}: {error}"
+        raise RequestError(
+            ErrorCode.INVALID_REQUEST,
+            f"the model's chat template refuses this conversation: {why}; send other roles or contents",
+            field="messages",
+        )
+
+    def harmless(self, text: str) -> str:
+        """The text, with every spelling of a special token broken by a zero-width space."""
+        return self._reserved.sub(lambda match: match[0][0] + BREAK + match[0][1:], text)
+
+    def _process(self, messages: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        made = self._processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+
+    def _messages(self, conversation: Conversation, *, plain: bool) -> list[dict[str, Any]]:
+        """The conversation as processors take it; `plain` gives turns of one text as strings."""
+        texts = iter(conversation.texts)
+        images = iter(conversation.images)
+        messages: list[dict[str, Any]] = []
+        for role, kinds in conversation.shape:
+            content = [
+                _image(next(images)) if kind == "image" else _text(self.harmless(next(texts)))
+                for kind in kinds
+            ]
+            only_text = plain and kinds == ("text",)
+            messages.append({"role": role, "content": content[0]["text"] if only_text else content})
+        return messages
+
+
+def _image(image: Image.Image) -> dict[str, Any]:
+    return {"type": "image", "image": image}
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _inputs(made: dict[str, torch.Tensor], images: int) -> ModelInputs:
+    ids: list[int] = made.pop("input_ids")[0].tolist()  # [S]
+    return ModelInputs(input_ids=ids, tiles_per_image=_tiles(made, images), extra=made)
+
+
+def _tiles(made: dict[str, torch.Tensor], images: int) -> tuple[int, ...]:
+    """How many pictures the vision tower sees for each image.
+
+    Families that take an image at its own resolution see one. Where a processor tells only the sum over all
+    images, it is spread over them evenly.
+    """
+    pixels = made.get("pixel_values")
+    if not images or pixels is None or pixels.ndim < 4:
+        return (1,) * images
+    if pixels.ndim == 5 and len(pixels) == images:  # [images, T, 3, H, W]
+        return (pixels.shape[1],) * images
+    total = pixels[..., 0, 0, 0].numel()  # pictures in [1, T, 3, H, W] or [T, 3, H, W]
+    each, rest = divmod(total, images)
+    return tuple(each + (index < rest) for index in range(images))
+
+
+def _reserved(processor: Any) -> Iterable[str]:  # noqa: ANN401 - each family has a class of its own
+    """The spellings that act in a prompt: special tokens, and the processor's placeholders."""
+    tokens = {token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special}
+    named = {value for name, value in vars(processor).items() if name.endswith(("_token", "_tag"))}
+    spellings = tokens | {value for value in named if isinstance(value, str)}
+    # One of a single character cannot be broken, and none of those acts as markup.
+    return {text for text in spellings - HARMLESS if len(text) > 1}
