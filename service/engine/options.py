@@ -1,0 +1,23 @@
+"""How an engine is to share the machine."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Bounds of an engine.
+
+    `slots` requests are decoded together and `max_waiting` more may wait. The key-value cache takes
+    `cache_bytes` on the CPU, and on a GPU what `memory_fraction` of it leaves beside the weights. A step
+    reads at most `prefill_tokens` tokens of new prompts, so that answers that are being written do not
+    stall. An engine whose step takes longer than `stall_seconds` counts as dead.
+    """
+
+    slots: int = 64
+    max_waiting: int = 512
+    preparation_threads: int = 2
+    memory_fraction: float = 0.9
+    cache_bytes: int = 512 * 2**20
+    feature_cache_bytes: int = 64 * 2**20
+    prefill_tokens: int = 8192
+    stall_seconds: float = 300.0

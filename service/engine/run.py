@@ -1,0 +1,75 @@
+"""One computation of the engine: a sequence from its prompt to its last token."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from service.engine.inputs import ModelInputs
+from service.engine.pools import Place
+from service.engine.request import FinishReason, Request
+from service.errors import RequestError
+
+if TYPE_CHECKING:
+    from service.engine.detokenizer import Detokenizer
+    from service.engine.generation import Generation
+
+
+@dataclass(eq=False)
+class Run:
+    """The state of a sequence. Only the engine's own thread writes it once it is prepared.
+
+    `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
+    cache. `history` is the prompt and the answer so far.
+    """
+
+    request: Request
+    listeners: list["Generation"] = field(default_factory=list)
+    key: Any = None
+    inputs: ModelInputs | None = None
+    feature_key: Any = None
+    features: torch.Tensor | None = None
+    prompt: list[int] = field(default_factory=list)
+    image_positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    limit: int = 0
+    place: Place | None = None
+    filled: int = 0
+    answer: list[int] = field(default_factory=list)
+    detokenizer: "Detokenizer | None" = None
+    generator: torch.Generator | None = None
+    finish: FinishReason | None = None
+    error: RequestError | None = None
+    cancelled: bool = False
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether part of the prompt is not in the cache yet."""
+        return self.filled < len(self.prompt)
+
+    def take(self, token: int, stop_ids: frozenset[int]) -> None:
+        """Append the next token, see whether the answer ends here, and spell out what somebody reads."""
+        if token in stop_ids:
+            self.finish = FinishReason.STOP
+        else:
+            self.answer.append(token)
+            if len(self.answer) >= self.limit:
+                self.finish = FinishReason.LENGTH
+        self._spell()
+
+    def _spell(self) -> None:
+        text = self.detokenizer
+        if text is None:
+            return
+        read = bool(self.request.sampling.stop) or any(listener.streamed for listener in self.listeners)
+        if read or self.finish is not None:
+            text.add(self.answer[text.taken :])
+        if text.stopped:
+            self.finish = FinishReason.STOP
+        elif self.finish is not None:
+            text.finish()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to compute."""
+        return self.finish is not None or self.error is not None or self.cancelled

@@ -1,0 +1,94 @@
+"""Who is served when: pure Python, no tensors, no threads, no clock.
+
+A step takes waiting runs into free rows in the order of their arrival, then reads prompts up to a bound of
+tokens, then decodes every run whose prompt has been read.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.engine.pools import Place, Pools
+from service.engine.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens `start` to `end` of a run's prompt, to be read in this step."""
+
+    run: Run
+    start: int
+    end: int
+
+    @property
+    def last(self) -> bool:
+        """Whether the prompt ends here, so that the first token of the answer follows."""
+        return self.end == len(self.run.prompt)
+
+
+class Scheduler:
+    """Queues and rows of one engine. `move` copies a row of the cache onto another."""
+
+    def __init__(
+        self, pools: Pools, *, slots: int, prefill_tokens: int, move: Callable[[Place, Place], None]
+    ) -> None:
+        self.pools = pools
+        self.slots = slots
+        self.prefill_tokens = prefill_tokens
+        self.move = move
+        self.waiting: deque[Run] = deque()
+        self.running: list[list[Run]] = [[] for _ in pools.plans]
+
+    @property
+    def active(self) -> int:
+        """Runs that have a row."""
+        return sum(map(len, self.running))
+
+    def add(self, run: Run) -> None:
+        """Queue a prepared run."""
+        self.waiting.append(run)
+
+    def admit(self) -> None:
+        """Give rows to waiting runs, first come first served: no later one overtakes one that must wait."""
+        while self.waiting and self.active < self.slots:
+            run = self.waiting[0]
+            if not run.done:
+                place = self.pools.take(len(run.prompt) + run.limit)
+                if place is None:
+                    return
+                run.place = place
+                self.running[place.pool].append(run)
+            self.waiting.popleft()
+
+    def chunks(self) -> list[Chunk]:
+        """The prompt tokens of this step: at least one chunk if any prompt is unread, at most the bound."""
+        left, found = self.prefill_tokens, list[Chunk]()
+        for pool in self.running:
+            for run in pool:
+                if run.prefilling and left > 0:
+                    end = min(len(run.prompt), run.filled + left)
+                    found.append(Chunk(run, run.filled, end))
+                    left -= end - run.filled
+        return found
+
+    def retire(self) -> list[Run]:
+        """Free the rows of all runs that are done, move others into the gaps, and return the done ones."""
+        retired = [run for run in self.waiting if run.done]
+        if retired:
+            self.waiting = deque(run for run in self.waiting if not run.done)
+        for pool in self.running:
+            for run in [run for run in pool if run.done]:
+                retired.append(run)
+                self._free(pool, run)
+        return retired
+
+    def _free(self, pool: list[Run], run: Run) -> None:
+        place, run.place = run.place, None
+        if place is None:
+            return
+        moved = self.pools.give_back(place)
+        last = pool.pop()
+        if moved is not None:
+            self.move(moved, place)
+            pool[place.row] = last
+            last.place = place
