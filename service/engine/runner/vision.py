@@ -1,0 +1,106 @@
+"""InternVL's vision tower and projector over all tiles of a step at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import linear as product
+
+from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
+
+
+@dataclass(frozen=True, slots=True)
+class VisionLayer:
+    """One layer: attention and a two-layer network, each scaled and added to its input."""
+
+    before: Norm
+    qkv: Linear
+    query_norm: Norm | None
+    key_norm: Norm | None
+    out: Linear
+    scale_1: torch.Tensor
+    after: Norm
+    up: Linear
+    down: Linear
+    scale_2: torch.Tensor
+
+
+class Vision:
+    """From tiles to the embeddings that stand for them in the prompt."""
+
+    def __init__(self, model: Any, config: Any) -> None:  # noqa: ANN401 - transformers' InternVLModel and its config
+        tower, projector = model.vision_tower, model.multi_modal_projector
+        self.heads = config.vision_config.num_attention_heads
+        self.ratio = config.downsample_ratio
+        patches = tower.embeddings.patch_embeddings
+        self.patch = patches.patch_size[0]
+        kernel = patches.projection.weight.data  # [C, 3, patch, patch]
+        self.embed = Linear(kernel.flatten(1), patches.projection.bias.data)  # [C, 3 * patch * patch]
+        positions = tower.embeddings.position_embeddings.data[0]  # [P, C]
+        self.first = (tower.embeddings.cls_token.data[0] + positions[:1])[None]  # [1, 1, C]
+        self.positions = positions[1:]  # [P - 1, C]
+        self.layers = [_layer(layer) for layer in tower.encoder.layer]
+        self.final = None if isinstance(tower.layernorm, torch.nn.Identity) else norm(tower.layernorm)
+        self.project_norm = norm(projector.layer_norm)
+        self.project_1, self.project_2 = linear(projector.linear_1), linear(projector.linear_2)
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features of tiles [T, 3, height, width]: [T, image tokens a tile, H]."""
+        x = self._embed(pixels)  # [T, P, C]
+        for layer in self.layers:
+            x = self._attend(layer, x)
+            h = layer.down(gelu(layer.up(layer.after(x))))  # [T, P, C]
+            x = torch.addcmul(x, h, layer.scale_2)
+        if self.final is not None:
+            x = self.final(x)
+        x = self.project_norm(shuffle(x[:, 1:], self.ratio))  # [T, image tokens, C / ratio²]
+        return self.project_2(gelu(self.project_1(x)))
+
+    def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        tiles, channels, height, width = pixels.shape
+        rows, columns, side = height // self.patch, width // self.patch, self.patch
+        # A convolution whose stride is its kernel is a matrix product over patches.
+        x = pixels.reshape(tiles, channels, rows, side, columns, side)
+        x = x.permute(0, 2, 4, 1, 3, 5).reshape(tiles, rows * columns, -1)  # [T, P - 1, 3 * patch * patch]
+        x = product(x, self.embed.weight, self.embed.bias) + self.positions  # [T, P - 1, C]
+        return torch.cat((self.first.expand(tiles, -1, -1), x), 1)  # [T, P, C]
+
+    def _attend(self, layer: VisionLayer, x: torch.Tensor) -> torch.Tensor:
+        tiles, places, channels = x.shape
+        query, key, value = layer.qkv(layer.before(x)).chunk(3, -1)  # each [T, P, C]
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query, key = layer.query_norm(query), layer.key_norm(key)
+        query, key, value = (
+            part.view(tiles, places, self.heads, -1).transpose(1, 2) for part in (query, key, value)
+        )  # each [T, A, P, D]
+        h = scaled_dot_product_attention(query, key, value)  # [T, A, P, D]
+        h = layer.out(h.transpose(1, 2).reshape(tiles, places, channels))  # [T, P, C]
+        return torch.addcmul(x, h, layer.scale_1)
+
+
+def shuffle(x: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Join neighbouring patches into one: [T, P, C] to [T, P * ratio², C / ratio²]."""
+    tiles, places, channels = x.shape
+    side, factor = int(places**0.5), int(1 / ratio)
+    x = x.view(tiles, side // factor, factor, side // factor, factor, channels)
+    # The order within a joined patch is InternVL's: its columns, then its rows.
+    x = x.permute(0, 1, 3, 2, 4, 5)  # [T, side / f, side / f, f, f, C]
+    return x.reshape(tiles, (side // factor) ** 2, channels * factor**2)
+
+
+def _layer(layer: Any) -> VisionLayer:  # noqa: ANN401 - transformers' InternVLVisionLayer
+    attention, mlp = layer.attention, layer.mlp
+    normed = not isinstance(attention.q_norm, torch.nn.Identity)
+    return VisionLayer(
+        before=norm(layer.layernorm_before),
+        qkv=fuse(attention.q_proj, attention.k_proj, attention.v_proj),
+        query_norm=norm(attention.q_norm) if normed else None,
+        key_norm=norm(attention.k_norm) if normed else None,
+        out=linear(attention.projection_layer),
+        scale_1=layer.lambda_1.data,
+        after=norm(layer.layernorm_after),
+        up=linear(mlp.fc1),
+        down=linear(mlp.fc2),
+        scale_2=layer.lambda_2.data,
+    )
