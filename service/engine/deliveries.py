@@ -1,0 +1,56 @@
+"""From the engine's thread to the event loops: one hand-over a step, whatever the number of tokens."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Iterable
+
+from service.engine.generation import Generation, News
+from service.engine.request import Completion, FinishReason, Usage
+from service.engine.run import Run
+
+
+class Deliveries:
+    """Collects news and hands them over together."""
+
+    def __init__(self) -> None:
+        self._news: dict[AbstractEventLoop, list[tuple[Generation, News]]] = {}
+
+    def add_text(self, run: Run) -> None:
+        """Queue what is new of an unfinished run for those who read along."""
+        text = run.detokenizer
+        if text is None:
+            return
+        for listener in run.listeners:
+            if listener.streamed and text.available > listener.given:
+                self.add(listener, News(piece=text.text[listener.given : text.available]))
+                listener.given = text.available
+
+    def add_end(self, run: Run) -> None:
+        """Queue the end of a run for all who wait for it."""
+        completion = None if run.error else _completion(run)
+        for listener in run.listeners:
+            piece = ""
+            if completion is not None and listener.streamed:
+                piece = completion.text[listener.given :]
+            self.add(listener, News(piece, completion, run.error))
+
+    def add(self, listener: Generation, news: News) -> None:
+        """Queue news for one."""
+        self._news.setdefault(listener.loop, []).append((listener, news))
+
+    def hand_over(self) -> None:
+        """Pass everything on to the loops."""
+        batches, self._news = self._news, {}
+        for loop, news in batches.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_tell, news)
+
+
+def _tell(batch: Iterable[tuple[Generation, News]]) -> None:
+    for listener, news in batch:
+        listener.tell(news)
+
+
+def _completion(run: Run) -> Completion:
+    tiles = run.inputs.image_tiles if run.inputs else 0
+    usage = Usage(prompt_tokens=len(run.prompt), image_tiles=tiles, completion_tokens=len(run.answer))
+    return Completion(run.detokenizer.text if run.detokenizer else "", run.finish or FinishReason.STOP, usage)

@@ -1,0 +1,85 @@
+"""One request in flight, as the asyncio side sees it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from service.engine.request import Completion
+from service.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has happened to a request: more text, and at the end its completion or error."""
+
+    piece: str = ""
+    completion: Completion | None = None
+    error: RequestError | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self.completion is not None or self.error is not None
+
+
+class Generation:
+    """A request that the engine has taken. Belongs to the event loop that submitted it.
+
+    `streamed` and `given` are the engine's: whether pieces are wanted, and the characters given out so far.
+    """
+
+    def __init__(self, cancel: Callable[["Generation"], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.completion: Completion | None = None
+        self.streamed = False
+        self.given = 0
+        self.cancelled = False
+        self._cancel = cancel
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._final: asyncio.Future[News] = self.loop.create_future()
+
+    async def result(self) -> Completion:
+        """The whole text. A caller that is cancelled cancels the request. Raises RequestError."""
+        try:
+            news = await asyncio.shield(self._final)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self._completed(news)
+
+    async def stream(self) -> AsyncIterator[str]:
+        """The text piece by piece, as it comes; afterwards `completion` is set. Raises RequestError."""
+        self.streamed = True
+        try:
+            while True:
+                news = await self._news.get()
+                if news.piece:
+                    yield news.piece
+                if news.final:
+                    self._completed(news)
+                    return
+        finally:
+            if not self._final.done():
+                self.cancel()
+
+    def cancel(self) -> None:
+        """Give the request up; does nothing once it has ended."""
+        if not self.cancelled and not self._final.done():
+            self.cancelled = True
+            self._cancel(self)
+
+    def tell(self, news: News) -> None:
+        """Take in news, on the event loop."""
+        if self.streamed or news.final:
+            self._news.put_nowait(news)
+        if news.final and not self._final.done():
+            self._final.set_result(news)
+
+    def _completed(self, news: News) -> Completion:
+        if news.error is not None:
+            # A fresh one: an exception that is raised twice carries both tracebacks.
+            raise RequestError(news.error.code, news.error.message, field=news.error.field)
+        if news.completion is None:
+            raise RuntimeError("a request ended with neither a completion nor an error")
+        self.completion = news.completion
+        return news.completion

@@ -1,0 +1,91 @@
+"""What a request needs before the model sees it: images decoded and cut, the prompt tokenised.
+
+Runs in worker threads, so that the step neither waits for it nor for the event loop.
+"""
+
+from collections.abc import Callable, Hashable
+
+import numpy as np
+from PIL import Image
+
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.features import ImageFeatures
+from service.engine.inputs import DecodedTurn
+from service.engine.request import EncodedImage, Request
+from service.engine.run import Run
+from service.errors import ErrorCode, RequestError
+
+Decode = Callable[[bytes], Image.Image]
+
+
+def share_key(request: Request) -> Hashable | None:
+    """What two requests have in common whose answers must be equal; None where chance decides."""
+    if request.sampling.temperature > 0:
+        return None
+    turns = tuple((turn.role, tuple(map(_content_key, turn.content))) for turn in request.turns)
+    return (turns, request.sampling, request.max_tiles, request.shorten)
+
+
+def feature_key(request: Request) -> Hashable | None:
+    """What decides the image features of a request; None without an image."""
+    images = tuple(
+        part.digest for turn in request.turns for part in turn.content if isinstance(part, EncodedImage)
+    )
+    return (images, request.max_tiles) if images else None
+
+
+def _content_key(part: str | EncodedImage) -> Hashable:
+    return part if isinstance(part, str) else part.digest
+
+
+class Preparation:
+    """Builds the inputs of runs for one model. Safe to call from several threads."""
+
+    def __init__(self, loaded: LoadedModel, decode: Decode) -> None:
+        self.loaded = loaded
+        self.decode = decode
+        self.image_token = getattr(loaded.model.config, "image_token_id", None)
+
+    def prepare(self, run: Run, *, longest: int, known: ImageFeatures | None) -> None:
+        """Fill in the run's prompt and limits; `longest` bounds prompt and answer together, in tokens.
+
+        `known` are the features of its images, if they have been computed before.
+
+        Raises RequestError for an image or a prompt that cannot be taken.
+        """
+        request = run.request
+        turns = [
+            DecodedTurn(
+                turn.role,
+                tuple(part if isinstance(part, str) else self.decode(part.data) for part in turn.content),
+            )
+            for turn in request.turns
+        ]
+        run.inputs = self.loaded.inputs.build(turns, max_tiles=request.max_tiles)
+        run.prompt = list(run.inputs.input_ids)
+        run.features = known.values if known is not None else None
+        run.image_positions = np.flatnonzero(np.asarray(run.prompt) == self.image_token)
+        run.limit = allowed(len(run.prompt), request, longest)
+
+
+def allowed(prompt: int, request: Request, longest: int) -> int:
+    """The tokens that an answer may have after `prompt` tokens.
+
+    Raises RequestError with `context_length_exceeded` and the numbers where the request cannot fit.
+    """
+    wanted, left = request.sampling.max_tokens, longest - prompt
+    if left < 1:
+        raise RequestError(
+            ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+            f"prompt is {prompt} tokens, images included; the limit is {longest - 1}; "
+            "shorten the prompt or send fewer or smaller images",
+            field="prompt",
+        )
+    if wanted > left and not request.shorten:
+        raise RequestError(
+            ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+            f"prompt ({prompt} tokens, images included) and max_tokens ({wanted}) are {prompt + wanted} "
+            f"tokens; the limit is {longest}; lower max_tokens to {left} or less",
+            field="max_tokens",
+        )
+    return min(wanted, left)

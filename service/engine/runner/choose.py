@@ -1,0 +1,47 @@
+"""Which runner a model gets, decided by its configuration."""
+
+import torch
+
+from service.engine.batching import BatchWorker
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.device import free_bytes
+from service.engine.features import FeatureCache
+from service.engine.options import EngineOptions
+from service.engine.runner import direct
+from service.engine.runner.generate import GenerateWorker
+from service.engine.worker import Worker
+from service.errors import DeviceError
+
+LEAST_CONTEXT = 256
+
+
+def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) -> Worker:
+    """The quickest worker that computes what the model's configuration says."""
+    if not direct.serves(loaded):
+        return GenerateWorker(loaded)
+    runner = direct.DirectRunner(loaded)
+    budget = cache_budget(loaded, options)
+    if budget < LEAST_CONTEXT * runner.token_bytes:
+        raise DeviceError(
+            f"the key-value cache has room for {budget // runner.token_bytes} tokens ({budget} B); it needs "
+            f"{LEAST_CONTEXT}; raise CAPSTAN_CACHE_BYTES or CAPSTAN_MEMORY_FRACTION, or take a larger GPU"
+        )
+    return BatchWorker(
+        runner,
+        tokenizer=loaded.tokenizer,
+        stop_ids=loaded.stop_ids,
+        context_length=loaded.context_length,
+        slots=options.slots,
+        cache_bytes=budget,
+        prefill_tokens=options.prefill_tokens,
+        features=features,
+    )
+
+
+def cache_budget(loaded: LoadedModel, options: EngineOptions) -> int:
+    """Bytes for the key-value cache: on a GPU what the fraction leaves free, on the CPU a plain limit."""
+    free = free_bytes(loaded.device)
+    if loaded.device.type == "cpu":
+        return min(options.cache_bytes, int(free * options.memory_fraction))
+    total = torch.cuda.mem_get_info(loaded.device)[1]
+    return max(0, free - int(total * (1 - options.memory_fraction)))

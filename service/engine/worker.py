@@ -1,0 +1,51 @@
+"""What the engine's thread drives: something that takes runs and advances them step by step."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from service.engine.run import Run
+from service.errors import ErrorCode, RequestError
+
+Deliver = Callable[[Iterable[Run]], None]
+
+
+class Worker(Protocol):
+    """Owned by one thread, which alone calls it."""
+
+    name: str
+    longest: int
+    slots: int
+    cache_bytes: int
+    prefilled: int
+    decoded: int
+
+    def add(self, run: Run) -> None:
+        """Take a prepared run."""
+        ...
+
+    def step(self, deliver: Deliver) -> bool:
+        """Advance the runs; say whether there was anything to do. `deliver` hands out what is new of some."""
+        ...
+
+    def runs(self) -> Iterable[Run]:
+        """All runs that it has."""
+        ...
+
+    def retire(self) -> list[Run]:
+        """Let go of the runs that are done, and return them."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Runs that no step has worked on yet."""
+        ...
+
+    @property
+    def active(self) -> int:
+        """Runs that are being worked on."""
+        ...
+
+
+def fault() -> RequestError:
+    """What a client is told of an error of the server."""
+    return RequestError(ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log says why")
