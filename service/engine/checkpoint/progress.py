@@ -38,7 +38,7 @@ class Progress:
             self.done += count
             if self._due():
                 self._told, self._told_at = self.done, self._clock()
-                logger.info("%s %s", self._verb, self)
+                logger.info("%s %s", self._verb, str(self))  # as it is now, not when the line is written
 
     def _due(self) -> bool:
         silent = self._clock() - self._told_at

@@ -14,6 +14,8 @@ from service.engine.checkpoint.progress import Progress
 from service.errors import CheckpointError
 
 SHOWN = 3
+# Computed from the configuration; old checkpoints hold them nevertheless.
+DERIVED = ("rotary_emb.inv_freq", "position_ids")
 
 
 class CountedTensor:
@@ -63,6 +65,7 @@ def load_weights(
             raise CheckpointError(f"the model cannot be built from its config.json: {error}") from error
     model, report = loaded
     _refuse_misfits(report)
+    _refuse_twice(model, files)
     built: PreTrainedModel = model.eval().requires_grad_(False)
     return built
 
@@ -86,6 +89,20 @@ def _refuse_misfits(report: dict[str, Any]) -> None:
         )
     if report["error_msgs"]:
         raise CheckpointError(f"weights cannot be loaded: {report['error_msgs'][0]}")
+
+
+def _refuse_twice(model: PreTrainedModel, files: WeightFiles) -> None:
+    """Raise where two tensors went to one parameter, which transformers does not even report.
+
+    Tied parameters count twice, since a checkpoint may hold both.
+    """
+    stored = sum(tensor.elements for name, tensor in files.tensors.items() if not name.endswith(DERIVED))
+    room = sum(tensor.numel() for tensor in model.state_dict().values())
+    if stored > room:
+        raise CheckpointError(
+            f"weight files hold {stored} numbers, but the model has {room}, so some tensors are there twice "
+            "under two names; copy all weight files anew into an empty directory"
+        )
 
 
 def _listed(names: list[str]) -> str:
