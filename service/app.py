@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.serve import Application
 
-from service.deployment import Model
+from service.deployment import deployment
 from service.errors import StartupError
 from service.settings import Settings
 
@@ -23,7 +23,7 @@ def build(args: dict[str, Any]) -> Application:
     for a value out of bounds.
     """
     _refuse_unknown_variables()
-    return Model.bind(Settings(**args).model_dump(mode="json"))
+    return deployment.bind(Settings(**args).model_dump(mode="json"))
 
 
 def _refuse_unknown_variables() -> None:

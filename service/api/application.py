@@ -7,14 +7,18 @@ import service
 from service.api import caption, health, models
 from service.api.backend import Backend
 from service.api.body_limit import BodyLimitMiddleware
+from service.api.faults import FaultMiddleware
 from service.api.rendering import add_error_handlers
 from service.api.request_id import HEADER, RequestIdMiddleware
 
 DESCRIPTION = "Captions images with a vision-language model. Errors have the form of OpenAI's API."
 
 
-def create_application(backend: Backend) -> FastAPI:
-    """Build the application over an engine that is ready."""
+def create_application(backend: Backend, *, request_id_header: bool = True) -> FastAPI:
+    """Build the application over an engine that is ready.
+
+    `request_id_header` is False where the server around it writes `X-Request-ID` itself.
+    """
     app = FastAPI(title="Capstan", version=service.__version__, description=DESCRIPTION)
     app.state.backend = backend
     for router in (caption.router, models.router, health.router):
@@ -30,5 +34,6 @@ def create_application(backend: Backend) -> FastAPI:
             allow_headers=["authorization", "content-type", HEADER],
             expose_headers=[HEADER, "retry-after"],
         )
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(FaultMiddleware)
+    app.add_middleware(RequestIdMiddleware, header=request_id_header)
     return app

@@ -1,18 +1,14 @@
 """Errors as clients see them: one table from code to status, one JSON form."""
 
-import logging
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from service.api.request_id import HEADER, request_id
+from service.api.request_id import request_id
 from service.api.schemas import ErrorDetail, ErrorResponse
 from service.errors import ERRORS, ErrorCode, RequestError
-
-logger = logging.getLogger("capstan.api")
 
 RETRY_AFTER_SECONDS = "1"
 
@@ -30,7 +26,7 @@ def render(request: Request, error: RequestError) -> Response:
         ),
         request_id=identifier,
     )
-    headers = {HEADER: identifier}
+    headers = {}
     if error.code in (ErrorCode.OVERLOADED, ErrorCode.NOT_READY):
         headers["retry-after"] = RETRY_AFTER_SECONDS
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
@@ -77,14 +73,6 @@ def add_error_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    async def on_fault(request: Request, error: Exception) -> Response:
-        logger.error("request_id=%s failed", request_id(request.scope), exc_info=error)
-        return render(
-            request,
-            RequestError(ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log says why"),
-        )
-
     app.add_exception_handler(RequestError, on_request_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(Exception, on_fault)

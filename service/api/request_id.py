@@ -24,10 +24,14 @@ def request_id(scope: Scope) -> str:
 
 
 class RequestIdMiddleware:
-    """Takes the client's identifier if it is harmless, else makes one; logs one line a request."""
+    """Takes the client's identifier if it is harmless, else makes one; logs one line a request.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `header` is False under Ray Serve, which writes the header itself.
+    """
+
+    def __init__(self, app: ASGIApp, *, header: bool) -> None:
         self.app = app
+        self.header = header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -43,7 +47,8 @@ class RequestIdMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = identifier
+                if self.header:
+                    MutableHeaders(scope=message)[HEADER] = identifier
             await send(message)
 
         try:

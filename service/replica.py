@@ -1,0 +1,62 @@
+"""What one replica is made of: checkpoint, engine and HTTP API in one process."""
+
+import functools
+import logging
+from time import perf_counter
+
+import torch
+from fastapi import FastAPI
+
+from service.api.application import create_application
+from service.api.backend import Backend
+from service.api.caption_body import image_limits
+from service.engine import device
+from service.engine.checkpoint.load import load
+from service.engine.engine import Engine
+from service.engine.options import EngineOptions
+from service.media.decode import decode
+from service.settings import GenerationDefaults, Settings
+
+logger = logging.getLogger("capstan.replica")
+
+
+class Replica:
+    """A loaded model that answers HTTP. Knows nothing of Ray but the number of GPUs it gave."""
+
+    def __init__(self, settings: Settings, *, gpus: int) -> None:
+        start = perf_counter()
+        if settings.torch_threads:
+            torch.set_num_threads(settings.torch_threads)
+        self.settings = settings
+        self.engine = _engine(settings, gpus)
+        self.engine.start()
+        self.backend = Backend(self.engine, settings, settings.generation_defaults)
+        logger.info("ready in %.1f s: %s", perf_counter() - start, self.engine.describe())
+
+    def application(self) -> FastAPI:
+        """The HTTP API."""
+        return create_application(self.backend, request_id_header=False)
+
+    def reconfigure(self, changes: dict[str, object]) -> None:
+        """Take new generation defaults; those that `changes` does not name go back to the settings'."""
+        defaults = self.settings.generation_defaults.model_dump() | changes
+        self.backend.defaults = GenerationDefaults.model_validate(defaults)
+
+
+def _engine(settings: Settings, gpus: int) -> Engine:
+    loaded = load(
+        settings.checkpoint,
+        revision=settings.model_revision,
+        dtype=settings.dtype,
+        device=device.pick(settings.device, gpus),
+        max_tiles=settings.max_tiles,
+    )
+    options = EngineOptions(
+        slots=settings.max_concurrent_sequences,
+        max_waiting=settings.max_waiting,
+        preparation_threads=settings.preparation_threads,
+        memory_fraction=settings.memory_fraction,
+        cache_bytes=settings.cache_bytes,
+        feature_cache_bytes=settings.feature_cache_bytes,
+    )
+    return Engine(loaded, decode=functools.partial(decode, limits=image_limits(settings)), options=options)
