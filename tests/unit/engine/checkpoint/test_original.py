@@ -20,7 +20,7 @@ from service.engine.checkpoint.tokenizer import load_tokenizer
 from service.engine.checkpoint.weights import load_weights
 from service.engine.inputs import DecodedTurn
 from service.errors import CheckpointError
-from tests.checkpoints import VECTORS, make_original, original_config, original_names
+from tests.original_checkpoints import VECTORS, make_original, original_config, original_names
 
 CPU = torch.device("cpu")
 
