@@ -206,6 +206,8 @@ class Engine:
     def _join(self, run: Run, listener: Generation) -> bool:
         """Let the request take part in a run that answers it already."""
         with self._lock:
+            if listener not in self._owner:  # cancelled meanwhile
+                return True
             other = self._shared.setdefault(run.key, run)
             if other is run:
                 return False

@@ -38,6 +38,7 @@ class Scheduler:
         self.move = move
         self.waiting: deque[Run] = deque()
         self.running: list[list[Run]] = [[] for _ in pools.plans]
+        self._ended: list[Run] = []  # came to the head of the queue when they were done already
 
     @property
     def active(self) -> int:
@@ -52,13 +53,14 @@ class Scheduler:
         """Give rows to waiting runs, first come first served: no later one overtakes one that must wait."""
         while self.waiting and self.active < self.slots:
             run = self.waiting[0]
-            if not run.done:
-                place = self.pools.take(len(run.prompt) + run.limit)
-                if place is None:
-                    return
-                run.place = place
-                self.running[place.pool].append(run)
-            self.waiting.popleft()
+            if run.done:
+                self._ended.append(self.waiting.popleft())
+                continue
+            place = self.pools.take(len(run.prompt) + run.limit)
+            if place is None:
+                return
+            run.place = place
+            self.running[place.pool].append(self.waiting.popleft())
 
     def chunks(self) -> list[Chunk]:
         """The prompt tokens of this step: at least one chunk if any prompt is unread, at most the bound."""
@@ -73,8 +75,9 @@ class Scheduler:
 
     def retire(self) -> list[Run]:
         """Free the rows of all runs that are done, move others into the gaps, and return the done ones."""
-        retired = [run for run in self.waiting if run.done]
-        if retired:
+        retired, self._ended = self._ended, []
+        if any(run.done for run in self.waiting):
+            retired += [run for run in self.waiting if run.done]
             self.waiting = deque(run for run in self.waiting if not run.done)
         for pool in self.running:
             for run in [run for run in pool if run.done]:

@@ -1,0 +1,76 @@
+"""Text from tokens while they come."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from service.engine.detokenizer import Detokenizer
+from service.settings import EMBEDDED_MODEL
+
+TOKENIZER: Any = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
+
+
+class Bytes:
+    """A tokenizer whose tokens are the bytes of UTF-8."""
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        assert skip_special_tokens
+        return bytes(ids).decode(errors="replace")
+
+
+def pieces(detokenizer: Detokenizer, ids: list[int]) -> list[str]:
+    """What would be given out after each token, and at the end."""
+    found, given = list[str](), 0
+    for token in ids:
+        detokenizer.add([token])
+        found.append(detokenizer.text[given : detokenizer.available])
+        given = max(given, detokenizer.available)
+    detokenizer.finish()
+    return [*found, detokenizer.text[given:]]
+
+
+@given(st.text(max_size=40))
+def test_the_pieces_together_are_the_text(text: str) -> None:
+    """Whatever the text, its pieces join to what decoding it at once gives."""
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    assert "".join(pieces(Detokenizer(TOKENIZER), ids)) == TOKENIZER.decode(ids, skip_special_tokens=True)
+
+
+@given(st.binary(max_size=30))
+def test_broken_bytes_do_not_lose_what_follows(data: bytes) -> None:
+    """Bytes that never become a character come out as such at the end, and nothing else is lost."""
+    ids = list(data)
+    assert "".join(pieces(Detokenizer(Bytes()), ids)) == data.decode(errors="replace")
+
+
+def test_a_character_is_held_back_until_it_is_whole() -> None:
+    """No piece holds a part of a character."""
+    assert pieces(Detokenizer(Bytes()), list("né🙂".encode())) == ["n", "", "é", "", "", "", "🙂", ""]
+
+
+def test_text_ends_before_a_stop_string() -> None:
+    """The text ends where a stop string begins, and nothing of it is ever given out."""
+    detokenizer = Detokenizer(Bytes(), stop=("END",))
+    assert pieces(detokenizer, list(b"abENDcd")) == ["a", "b", "", "", "", "", "", ""]
+    assert (detokenizer.text, detokenizer.stopped) == ("ab", True)
+
+
+def test_the_beginning_of_a_stop_string_is_held_back_until_it_is_none() -> None:
+    """What might become a stop string comes out once it has become another word."""
+    assert pieces(Detokenizer(Bytes(), stop=("END",)), list(b"aENx")) == ["a", "", "", "ENx", ""]
+
+
+def test_a_held_beginning_comes_out_at_the_end() -> None:
+    """An answer that ends within a stop string keeps that part."""
+    assert "".join(pieces(Detokenizer(Bytes(), stop=("END",)), list(b"aEN"))) == "aEN"
+
+
+@pytest.mark.parametrize("stop", [("b", "ab"), ("ab", "b")])
+def test_the_first_of_several_stop_strings_counts(stop: tuple[str, ...]) -> None:
+    """Of several stop strings the one that begins first ends the text."""
+    detokenizer = Detokenizer(Bytes(), stop=stop)
+    detokenizer.add(list(b"xxab"))
+    assert detokenizer.text == "xx"

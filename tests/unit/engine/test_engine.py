@@ -1,0 +1,330 @@
+"""The engine from request to text, over the embedded model."""
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.engine import Engine
+from service.engine.request import Completion, EncodedImage, FinishReason, Request, Sampling, Turn
+from service.errors import EngineStopped, ErrorCode, RequestError
+from tests.unit.engine.running import ask, by_generate, embedded, picture, running
+
+DEADLINE_SECONDS = 30.0
+
+
+def answer(engine: Engine, *requests: Request) -> list[Completion]:
+    """The answers to requests that are sent together."""
+
+    async def all_of_them() -> list[Completion]:
+        generations = [engine.submit(request) for request in requests]
+        return await asyncio.gather(*(generation.result() for generation in generations))
+
+    return asyncio.run(asyncio.wait_for(all_of_them(), DEADLINE_SECONDS))
+
+
+async def until(condition: Any) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.001)
+
+
+def mixed_requests(count: int, seed: int) -> list[Request]:
+    """Requests of all sorts: images of several sizes, several images, none, turns, long and short prompts."""
+    chance, found = random.Random(seed), list[Request]()
+    sizes = [(112, 112), (112, 224), (168, 84), (300, 100)]
+    for number in range(count):
+        words = " ".join(["describe"] * chance.choice([1, 5, 60]))
+        pictures = [picture(seed * 1000 + number * 3 + k, *chance.choice(sizes)) for k in range(2)]
+        content: tuple[str | EncodedImage, ...] = (*pictures[: chance.choice([0, 1, 1, 1, 2])], words)
+        turns: tuple[Turn, ...] = (Turn("user", content),)
+        if chance.random() < 0.2:
+            turns = (Turn("user", ("Hello.",)), Turn("assistant", ("a red circle",)), *turns)
+        found.append(Request(turns, Sampling(chance.choice([1, 4, 12, 40]))))
+    return found
+
+
+def test_answers_equal_generate_whatever_the_batch_and_the_arrival() -> None:
+    """Greedy text equals `generate` token for token for requests of all sorts that arrive at any time."""
+    requests = mixed_requests(40, seed=1)
+    expected = [by_generate(embedded(), request) for request in requests]
+
+    async def arrive_at_random(engine: Engine) -> list[str]:
+        chance = random.Random(2)
+
+        async def one(request: Request) -> str:
+            await asyncio.sleep(chance.random() * 0.3)
+            return (await engine.submit(request).result()).text
+
+        return await asyncio.gather(*map(one, requests))
+
+    with running(slots=8, prefill_tokens=200) as engine:
+        assert asyncio.run(arrive_at_random(engine)) == expected
+
+
+def test_a_prompt_read_in_chunks_gives_the_same_answer() -> None:
+    """However small the chunks in which a prompt is read, the answer is that of `generate`."""
+    request = ask(picture(5), "What is " * 50)
+    with running(prefill_tokens=7) as engine:
+        (completion,) = answer(engine, request)
+    assert completion.text == by_generate(embedded(), request)
+
+
+def test_repetition_penalty_is_that_of_generate() -> None:
+    """With a repetition penalty the greedy text still equals `generate`'s."""
+    request = ask(picture(6), "Describe the image.", repetition_penalty=1.4)
+    with running() as engine:
+        (completion,) = answer(engine, request)
+    # transformers counts the prompt's tokens too, as does the engine.
+    assert completion.text == by_generate(embedded(), request, repetition_penalty=1.4)
+
+
+def test_a_seed_gives_the_same_text_alone_and_in_a_batch() -> None:
+    """A seeded request draws the same text whatever runs beside it."""
+    seeded = ask(picture(7), "Describe the image.", temperature=1.5, seed=11)
+    with running() as engine:
+        (alone,) = answer(engine, seeded)
+        among = answer(engine, *mixed_requests(6, seed=3), seeded, *mixed_requests(6, seed=4))[6]
+    assert alone.text == among.text
+
+
+def test_usage_and_finish_reason_are_told() -> None:
+    """A completion says what it cost and why it ended."""
+    with running() as engine:
+        whole, cut = answer(engine, ask(picture(8), "?"), ask(picture(8), "?", max_tokens=3))
+    assert (whole.finish_reason, cut.finish_reason) == (FinishReason.STOP, FinishReason.LENGTH)
+    assert (whole.usage.image_tiles, cut.usage.completion_tokens) == (5, 3)
+    assert whole.usage.prompt_tokens == cut.usage.prompt_tokens > 20
+
+
+def test_a_stop_string_ends_the_text_before_it() -> None:
+    """The text ends before the first stop string."""
+    with running() as engine:
+        whole, cut = answer(engine, ask(picture(8), "?"), ask(picture(8), "?", stop=(" of", " above")))
+    assert whole.text.replace(" above", " of").split(" of")[0].removesuffix(" left") in whole.text
+    assert cut.text == whole.text.split(" of")[0].split(" above")[0]
+    assert cut.finish_reason is FinishReason.STOP
+
+
+def test_a_stream_gives_the_same_text_in_pieces() -> None:
+    """The pieces of a stream join to the whole text, and its completion follows."""
+
+    async def stream(engine: Engine) -> tuple[list[str], Completion | None]:
+        generation = engine.submit(ask(picture(9), "Describe the image."))
+        pieces = [piece async for piece in generation.stream()]
+        return pieces, generation.completion
+
+    with running() as engine:
+        pieces, completion = asyncio.run(stream(engine))
+        (whole,) = answer(engine, ask(picture(9), "Describe the image."))
+    assert len(pieces) > 3
+    assert "".join(pieces) == whole.text
+    assert completion == whole
+
+
+def test_a_cancelled_request_frees_its_slot_within_two_steps() -> None:
+    """A client that goes away frees its slot in two steps at most, and the others go on."""
+
+    async def cancel(engine: Engine) -> int:
+        task = asyncio.ensure_future(
+            engine.submit(ask("count " * 20, max_tokens=2000, shorten=True)).result()
+        )
+        await until(lambda: engine.stats().decode_tokens > 3)
+        before = engine.stats().decode_tokens
+        task.cancel()
+        await until(lambda: engine.stats().running == 0)
+        return engine.stats().decode_tokens - before
+
+    loaded = without_stops()
+    with running(loaded) as engine:
+        # One more may begin between reading the counter and cancelling.
+        assert asyncio.run(cancel(engine)) <= 3
+        assert engine.stats().cancelled == 1
+        assert engine.stats().slots_free == 64
+
+
+def without_stops() -> LoadedModel:
+    """The embedded model, which now writes until its limit."""
+    return replace(embedded(), stop_ids=frozenset())
+
+
+def test_a_request_past_its_deadline_is_given_up() -> None:
+    """A request that is not done by its deadline ends with that code, and frees its slot."""
+    with running(without_stops()) as engine:
+        with pytest.raises(RequestError) as caught:
+            answer(engine, ask("?", max_tokens=3000, deadline=time.monotonic() + 0.2))
+        assert caught.value.code is ErrorCode.DEADLINE_EXCEEDED
+        assert (engine.stats().running, engine.stats().failed) == (0, 1)
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    """A request beyond slots and queue is refused with the numbers."""
+
+    async def overfill(engine: Engine) -> None:
+        generations = [engine.submit(ask(f"{n}", max_tokens=3000, shorten=True)) for n in range(3)]
+        with pytest.raises(RequestError) as caught:
+            engine.submit(ask("4"))
+        assert caught.value.code is ErrorCode.OVERLOADED
+        assert "3 requests are in flight; the limit is 3" in caught.value.message
+        for generation in generations:
+            generation.cancel()
+        await until(lambda: engine.stats().cancelled == 3)
+
+    with running(without_stops(), slots=2, max_waiting=1) as engine:
+        asyncio.run(overfill(engine))
+        assert engine.stats().refused == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "words"),
+    [
+        (ask("word " * 5000), "prompt", "the limit is 4095"),
+        (ask("?", max_tokens=4096), "max_tokens", "the limit is 4096; lower max_tokens to"),
+    ],
+    ids=["prompt", "max_tokens"],
+)
+def test_what_can_never_fit_is_refused_with_the_numbers(request_: Request, field: str, words: str) -> None:
+    """A request that the context cannot hold is refused, and the message says by how much."""
+    with running() as engine, pytest.raises(RequestError, match=words) as caught:
+        answer(engine, request_)
+    assert (caught.value.code, caught.value.field) == (ErrorCode.CONTEXT_LENGTH_EXCEEDED, field)
+
+
+def test_a_default_limit_is_shortened_to_what_fits() -> None:
+    """Where nobody asked for max_tokens, the answer gets what the context leaves."""
+    with running(without_stops(), cache_bytes=2 * 2**20) as engine:
+        (completion,) = answer(engine, ask("?", max_tokens=100_000, shorten=True))
+        total = completion.usage.prompt_tokens + completion.usage.completion_tokens
+        assert total == engine.describe().context_length < 4096
+
+
+def test_identical_requests_in_flight_share_one_run() -> None:
+    """Greedy requests that are alike are computed once and answered each, and one may still be cancelled."""
+
+    async def crowd(engine: Engine) -> list[Completion | BaseException]:
+        tasks = [
+            asyncio.ensure_future(engine.submit(ask(picture(3), "?", max_tokens=2000)).result())
+            for _ in range(8)
+        ]
+        await asyncio.sleep(0)  # so that every task has begun to wait
+        await until(lambda: engine.stats().decode_tokens > 5)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with running(without_stops()) as engine:
+        gone, *answers = asyncio.run(crowd(engine))
+        stats = engine.stats()
+    assert isinstance(gone, asyncio.CancelledError)
+    assert len({one.text for one in answers if isinstance(one, Completion)}) == 1
+    assert (stats.shared, stats.cancelled, stats.finished) == (7, 1, 7)
+    assert stats.decode_tokens <= 2000
+
+
+def test_sampled_requests_are_never_shared() -> None:
+    """Requests that chance decides are computed each for itself."""
+    with running() as engine:
+        answer(engine, *(ask(picture(3), "?", temperature=1.0) for _ in range(3)))
+        assert engine.stats().shared == 0
+
+
+def test_the_same_image_is_not_computed_twice() -> None:
+    """An image asked about again comes from the cache of features, and the answer stays the same."""
+    with running() as engine:
+        (first,) = answer(engine, ask(picture(4), "Describe the image."))
+        (again,) = answer(engine, ask(picture(4), "Describe the image.", max_tokens=15))
+        stats = engine.stats()
+    assert again.text == first.text
+    assert (stats.feature_hits, stats.feature_misses) == (1, 1)
+    assert stats.feature_bytes == 5 * 4 * 128 * 4
+
+
+def test_a_bad_image_fails_alone() -> None:
+    """A request whose image cannot be decoded is refused while others are answered."""
+
+    async def mixed(engine: Engine) -> list[Completion | BaseException]:
+        requests = [ask(picture(1), "?"), ask(EncodedImage(b"no image"), "?"), ask(picture(2), "?")]
+        tasks = [engine.submit(request).result() for request in requests]
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with running() as engine:
+        good, bad, other = asyncio.run(mixed(engine))
+    assert isinstance(good, Completion)
+    assert isinstance(other, Completion)
+    assert isinstance(bad, RequestError)
+    assert bad.code is ErrorCode.UNSUPPORTED_IMAGE
+
+
+def test_a_failing_step_ends_its_requests_and_not_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step throws becomes an error of those that took part; the next request is answered."""
+    with running() as engine:
+        runner = engine._worker.runner  # type: ignore[union-attr]
+        with monkeypatch.context() as patch:
+            patch.setattr(runner, "decode", lambda _: 1 / 0)
+            with pytest.raises(RequestError) as caught:
+                answer(engine, ask(picture(1), "?"))
+        assert caught.value.code is ErrorCode.INTERNAL_ERROR
+        assert answer(engine, ask(picture(1), "?"))[0].text
+        engine.check()
+
+
+def test_an_engine_that_has_ended_says_so() -> None:
+    """check() raises once the engine's thread is gone, and waiting requests are told."""
+
+    async def close_meanwhile(engine: Engine) -> None:
+        generation = engine.submit(ask("?", max_tokens=3000))
+        await until(lambda: engine.stats().running == 1)
+        await asyncio.to_thread(engine.close, 5)
+        await generation.result()
+
+    with running(without_stops()) as engine:
+        engine.check()
+        with pytest.raises(RequestError) as caught:
+            asyncio.run(close_meanwhile(engine))
+        assert caught.value.code is ErrorCode.NOT_READY
+        with pytest.raises(EngineStopped):
+            engine.check()
+
+
+SOAK_REQUESTS = 300
+
+
+def test_everything_is_accounted_for_after_a_soak() -> None:
+    """After many requests, streamed, cancelled, refused and repeated, every slot and every future is free."""
+    chance = random.Random(5)
+    requests = mixed_requests(60, seed=6)
+
+    async def one(engine: Engine, request: Request) -> None:
+        await asyncio.sleep(chance.random() * 2)
+        kind = chance.random()
+        try:
+            generation = engine.submit(request if kind > 0.1 else ask(EncodedImage(b"x"), "?"))
+            if kind < 0.3:
+                async for _ in generation.stream():
+                    if chance.random() < 0.1:
+                        break
+            elif kind < 0.5:
+                await asyncio.wait_for(generation.result(), chance.random() * 0.05)
+            else:
+                await generation.result()
+        except (RequestError, TimeoutError):
+            pass
+
+    async def soak(engine: Engine) -> None:
+        await asyncio.gather(*(one(engine, chance.choice(requests)) for _ in range(SOAK_REQUESTS)))
+        await until(lambda: engine.stats().waiting == engine.stats().running == 0)
+
+    with running(slots=6, max_waiting=20) as engine:
+        asyncio.run(asyncio.wait_for(soak(engine), 60))
+        stats = engine.stats()
+        worker = engine._worker
+        assert worker is not None
+        assert stats.finished + stats.cancelled + stats.failed + stats.refused == SOAK_REQUESTS
+        assert (stats.slots_free, worker.pools.used) == (6, [0] * len(worker.pools.used))  # type: ignore[attr-defined]
+        assert engine._shared == {}
+        assert engine._owner == {}

@@ -1,0 +1,75 @@
+"""From logits to tokens."""
+
+import pytest
+import torch
+from transformers import (
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from service.engine.request import Request, Sampling
+from service.engine.run import Run
+from service.engine.sampler import generator_of, penalise, restrict, sample
+
+VOCABULARY = 50
+
+
+def run_of(**sampling: object) -> Run:
+    request = Request((), Sampling(8, **sampling))  # type: ignore[arg-type]
+    return Run(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
+
+
+def logits(rows: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, VOCABULARY, generator=torch.Generator().manual_seed(seed))
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    """Greedy rows take the largest logit."""
+    found = logits(3)
+    assert sample(found, [run_of() for _ in range(3)]) == found.argmax(-1).tolist()
+
+
+def test_the_same_seed_gives_the_same_tokens_in_any_batch() -> None:
+    """A seeded row draws the same tokens alone and among others."""
+    alone, among = run_of(temperature=1.0, seed=7), run_of(temperature=1.0, seed=7)
+    others = [run_of(), run_of(temperature=1.5, seed=1)]
+    for step in range(20):
+        found = logits(3, step)
+        assert sample(found[1:2], [alone])[0] == sample(found, [others[0], among, others[1]])[1]
+
+
+def test_another_seed_gives_other_tokens() -> None:
+    """Two seeds do not draw the same sequence."""
+    one, two = run_of(temperature=1.0, seed=1), run_of(temperature=1.0, seed=2)
+    drawn = [(sample(logits(1, step), [one]), sample(logits(1, step), [two])) for step in range(20)]
+    assert any(first != second for first, second in drawn)
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 5, VOCABULARY, 99])
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 1.0])
+def test_restrictions_leave_what_transformers_leaves(top_k: int, top_p: float) -> None:
+    """top_k, then top_p, leave the same tokens with the same probabilities as transformers' own."""
+    row = logits(1) * 3
+    expected = TemperatureLogitsWarper(0.7)(None, row.clone())
+    if top_k:
+        expected = TopKLogitsWarper(top_k)(None, expected)
+    if top_p < 1:
+        expected = TopPLogitsWarper(top_p)(None, expected)
+    found = restrict(row[0] / 0.7, Sampling(1, temperature=0.7, top_k=top_k, top_p=top_p))
+    torch.testing.assert_close(found.softmax(-1), expected[0].softmax(-1))
+
+
+def test_repetition_is_made_less_likely_as_transformers_does() -> None:
+    """The penalty divides positive logits of seen tokens and multiplies negative ones."""
+    row, history = logits(1), [4, 4, 9, 17]
+    expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([history]), row.clone())
+    torch.testing.assert_close(penalise(row[0], history, 1.3), expected[0])
+
+
+def test_a_penalty_changes_greedy_choices_too() -> None:
+    """Without temperature the penalised logits decide."""
+    row = torch.zeros(1, VOCABULARY)
+    row[0, 2], row[0, 30] = 1.0, 0.9
+    assert sample(row, [run_of(repetition_penalty=2.0)]) == [30]

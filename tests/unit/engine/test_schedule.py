@@ -1,0 +1,156 @@
+"""Who is served when: the scheduler without a model."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.engine.pools import Place, PoolPlan, Pools
+from service.engine.request import FinishReason, Request, Sampling
+from service.engine.run import Run
+from service.engine.schedule import Chunk, Scheduler
+
+
+class Moves:
+    """Remembers which rows were copied onto which."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Place, Place]] = []
+
+    def __call__(self, source: Place, target: Place) -> None:
+        self.seen.append((source, target))
+
+
+def run_of(prompt: int, limit: int = 1) -> Run:
+    return Run(Request((), Sampling(limit)), prompt=list(range(prompt)), limit=limit)
+
+
+def scheduler(
+    *plans: PoolPlan, slots: int = 64, prefill_tokens: int = 1000, moves: Moves | None = None
+) -> Scheduler:
+    return Scheduler(Pools(plans), slots=slots, prefill_tokens=prefill_tokens, move=moves or Moves())
+
+
+def started(schedule: Scheduler, *runs: Run) -> None:
+    for run in runs:
+        schedule.add(run)
+    schedule.admit()
+
+
+def test_runs_are_taken_in_the_order_of_arrival() -> None:
+    """The first to come gets the first row."""
+    schedule, runs = scheduler(PoolPlan(2, 10)), [run_of(3), run_of(3), run_of(3)]
+    started(schedule, *runs)
+    assert schedule.running == [runs[:2]]
+    assert list(schedule.waiting) == runs[2:]
+
+
+def test_no_later_run_overtakes_one_that_must_wait() -> None:
+    """A long run at the head of the queue is not starved by short ones behind it."""
+    schedule = scheduler(PoolPlan(2, 10), PoolPlan(1, 100))
+    long_1, long_2, short = run_of(50), run_of(50), run_of(3)
+    started(schedule, long_1, long_2, short)
+    assert schedule.running == [[], [long_1]]
+    assert list(schedule.waiting) == [long_2, short]
+
+
+def test_slots_bound_the_runs_of_all_pools_together() -> None:
+    """No more runs than slots are active, though rows are free."""
+    schedule = scheduler(PoolPlan(9, 10), slots=2)
+    started(schedule, *(run_of(3) for _ in range(5)))
+    assert (schedule.active, len(schedule.waiting)) == (2, 3)
+
+
+def test_a_run_reserves_its_prompt_and_its_longest_answer() -> None:
+    """A run whose answer might not fit a short row takes a longer one."""
+    schedule, run = scheduler(PoolPlan(1, 10), PoolPlan(1, 20)), run_of(8, limit=3)
+    started(schedule, run)
+    assert run.place == Place(1, 0)
+
+
+def test_a_run_that_is_done_before_it_starts_takes_no_row() -> None:
+    """A run cancelled in the queue is dropped from it and still retired."""
+    schedule, gone, run = scheduler(PoolPlan(1, 10)), run_of(3), run_of(3)
+    gone.cancelled = True
+    started(schedule, gone, run)
+    assert schedule.running == [[run]]
+    assert schedule.retire() == [gone]
+    assert schedule.retire() == []
+
+
+def test_a_run_that_ends_in_the_queue_is_retired_at_once() -> None:
+    """A run cancelled behind others does not wait for its turn to be dropped."""
+    schedule, run, gone = scheduler(PoolPlan(1, 10)), run_of(3), run_of(3)
+    started(schedule, run, gone)
+    gone.cancelled = True
+    assert schedule.retire() == [gone]
+    assert not schedule.waiting
+
+
+def test_a_step_reads_a_bounded_number_of_prompt_tokens() -> None:
+    """A long prompt is read chunk by chunk, so that others need not wait for its end."""
+    schedule, long, short = scheduler(PoolPlan(2, 100), prefill_tokens=30), run_of(50), run_of(5)
+    started(schedule, long, short)
+    assert schedule.chunks() == [Chunk(long, 0, 30)]
+    long.filled = 30
+    assert schedule.chunks() == [Chunk(long, 30, 50), Chunk(short, 0, 5)]
+
+
+def test_the_last_chunk_is_known() -> None:
+    """Only the chunk that ends the prompt is followed by a token of the answer."""
+    run = run_of(5)
+    assert [Chunk(run, 0, 3).last, Chunk(run, 3, 5).last] == [False, True]
+
+
+def test_a_freed_row_is_filled_by_the_last_one() -> None:
+    """When a run ends, the last row moves into its place, in the cache and in the books."""
+    moves = Moves()
+    schedule, runs = scheduler(PoolPlan(3, 10), moves=moves), [run_of(3) for _ in range(3)]
+    started(schedule, *runs)
+    runs[0].finish = FinishReason.STOP
+    assert schedule.retire() == [runs[0]]
+    assert moves.seen == [(Place(0, 2), Place(0, 0))]
+    assert schedule.running == [[runs[2], runs[1]]]
+    assert [run.place for run in runs] == [None, Place(0, 1), Place(0, 0)]
+
+
+def test_freeing_the_last_row_moves_nothing() -> None:
+    """When the last row is freed, no other has to move."""
+    moves = Moves()
+    schedule, runs = scheduler(PoolPlan(3, 10), moves=moves), [run_of(3) for _ in range(2)]
+    started(schedule, *runs)
+    runs[1].finish = FinishReason.LENGTH
+    schedule.retire()
+    assert moves.seen == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20), st.integers(0, 5)), max_size=60))
+def test_rows_and_books_agree_whatever_comes_and_goes(events: list[tuple[int, int, int]]) -> None:
+    """After any arrivals and ends every run stands in its row, and every row is accounted for."""
+    cache: dict[Place, Run] = {}
+
+    def move(source: Place, target: Place) -> None:
+        cache[target] = cache[source]
+
+    pools = Pools((PoolPlan(3, 16), PoolPlan(2, 64)))
+    schedule = Scheduler(pools, slots=4, prefill_tokens=10, move=move)
+    everyone, retired = list[Run](), list[Run]()
+    for prompt, limit, ends in events:
+        run = run_of(prompt, limit)
+        everyone.append(run)
+        schedule.add(run)
+        schedule.admit()
+        for pool in schedule.running:
+            for active in pool:
+                if active.place is not None:
+                    cache.setdefault(active.place, active)
+                    if active.filled == 0:
+                        cache[active.place] = active
+                active.filled = len(active.prompt)
+        active_runs = [active for pool in schedule.running for active in pool]
+        for active in active_runs[:ends]:
+            active.finish = FinishReason.STOP
+        retired += schedule.retire()
+        for index, pool in enumerate(schedule.running):
+            assert [active.place for active in pool] == [Place(index, row) for row in range(len(pool))]
+            assert all(active.place is not None and cache[active.place] is active for active in pool)
+        assert pools.used == [len(pool) for pool in schedule.running]
+    assert len(retired) + schedule.active + len(schedule.waiting) == len(everyone)
