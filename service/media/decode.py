@@ -77,7 +77,7 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
         raise _too_large(f"{width} x {height} pixels", f"{limits.max_side} a side", "CAPSTAN_MAX_IMAGE_SIDE")
     if width * height > limits.max_pixels:
         raise _too_large(
-            f"{width * height / 1e6:.1f} megapixels", f"{limits.max_pixels / 1e6:g}", "CAPSTAN_MAX_PIXELS"
+            f"{width * height / 1e6:.4g} megapixels", f"{limits.max_pixels / 1e6:g}", "CAPSTAN_MAX_PIXELS"
         )
 
 

@@ -81,13 +81,16 @@ def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or not _opened_below(file.fileno(), root):
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or not _opened_below(descriptor, root):
             return None
         if found.st_size > limits.max_bytes:
             raise _too_large(str(found.st_size), limits, field="image_path")
-        return file.read(limits.max_bytes + 1)[: limits.max_bytes]
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limits.max_bytes)
+    finally:
+        os.close(descriptor)
 
 
 def _opened_below(descriptor: int, root: Path) -> bool:
