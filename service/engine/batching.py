@@ -1,19 +1,20 @@
 """Continuous batching: requests join and leave between steps, and every step is four verbs."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from service.engine.detokenizer import Detokenizer
-from service.engine.features import FeatureCache, ImageFeatures
+from service.engine.features import FeatureCache
 from service.engine.pools import Pools, plan_pools
 from service.engine.run import Run
 from service.engine.runner.protocol import BatchRunner
 from service.engine.sampler import generator_of, sample
 from service.engine.schedule import Chunk, Scheduler
-from service.engine.worker import Deliver, fault
+from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
 
@@ -72,65 +73,75 @@ class BatchWorker:
         run.detokenizer = Detokenizer(self.tokenizer, run.request.sampling.stop)
         self.schedule.add(run)
 
-    def runs(self) -> Iterable[Run]:
-        """All runs, waiting or with a row."""
-        return [*self.schedule.waiting, *(run for pool in self.schedule.running for run in pool)]
+    def running(self) -> Iterable[Run]:
+        """The runs with a row."""
+        return [run for pool in self.schedule.running for run in pool]
 
     def retire(self) -> list[Run]:
         """Free the rows of runs that are done."""
         return self.schedule.retire()
 
     @torch.inference_mode()
-    def step(self, deliver: Deliver) -> bool:
-        """Schedule, prefill, decode, deliver."""
+    def step(self, between: Between) -> bool:  # noqa: ARG002 - a step is at most two tokens of a run
+        """Admit, choose chunks, prefill, decode."""
         self.schedule.admit()
         chunks = self.schedule.chunks()
-        self._guard(self._prefill, chunks, [chunk.run for chunk in chunks])
+        if chunks:
+            self._prefill(chunks)
         decoding = [run for pool in self.schedule.running for run in pool if run.answer and not run.done]
         if decoding:
             self._guard(self._decode, decoding, decoding)
-        if chunks or decoding:
-            deliver({*decoding, *(chunk.run for chunk in chunks)})
         return bool(chunks or decoding)
 
     def _guard(self, verb: Callable[[Sequence[W]], None], work: Sequence[W], runs: Sequence[Run]) -> None:
         """Do a verb; what it throws ends the runs that took part, never the loop."""
         try:
-            if work:
-                verb(work)
+            verb(work)
         except Exception:
             logger.exception("a step with %d requests failed", len(runs))
             for run in runs:
                 run.error = fault()
 
     def _prefill(self, chunks: Sequence[Chunk]) -> None:
+        """Read chunks together, or each alone where one of them spoils it for all."""
+        try:
+            self._read(chunks)
+        except Exception:
+            logger.exception("%d prompts could not be read together; now each alone", len(chunks))
+            for chunk in chunks:
+                self._guard(self._read, [chunk], [chunk.run])
+
+    def _read(self, chunks: Sequence[Chunk]) -> None:
         self._see([chunk.run for chunk in chunks if chunk.start == 0])
         logits = self.runner.prefill(chunks)  # [B, V]
         ended = [index for index, chunk in enumerate(chunks) if chunk.last]
+        runs = [chunks[index].run for index in ended]
+        tokens = sample(logits if len(ended) == len(chunks) else logits[ended], runs)
         for chunk in chunks:
             chunk.run.filled = chunk.end
             self.prefilled += chunk.end - chunk.start
-        if ended:
-            runs = [chunks[index].run for index in ended]
-            self._take(runs, sample(logits if len(ended) == len(chunks) else logits[ended], runs))
+        self._take(runs, tokens)
 
     def _see(self, runs: Sequence[Run]) -> None:
-        """Compute the image features that are not known yet, all in one pass."""
-        unseen: dict[object, list[Run]] = {}
+        """Compute the image features that are not known yet, all in one pass and each image once."""
+        runs = [run for run in runs if run.image_keys and run.features is None]
+        unseen: dict[Hashable, np.ndarray] = {}
         for run in runs:
-            if run.features is None and run.inputs is not None and run.inputs.pixels is not None:
-                unseen.setdefault(run.feature_key, []).append(run)
-        if not unseen:
-            return
-        inputs = [alike[0].inputs for alike in unseen.values()]
-        pixels = [one.pixels for one in inputs if one is not None and one.pixels is not None]
-        found = self.runner.features(pixels)
-        for (key, alike), values in zip(unseen.items(), found, strict=True):
-            for run in alike:
-                run.features = values
-            tiles = alike[0].inputs.tiles_per_image if alike[0].inputs else ()
-            # A copy of its own: a view would keep the whole batch in memory.
-            self.features.put(key, ImageFeatures(values.clone(), tiles))
+            run.image_features = [
+                self.features.peek(key) if known is None else known
+                for key, known in zip(run.image_keys, run.image_features, strict=True)
+            ]
+            unseen |= _unseen(run)
+        found = dict(zip(unseen, self.runner.features(list(unseen.values())), strict=True)) if unseen else {}
+        for run in runs:
+            images = [
+                found[key] if known is None else known
+                for key, known in zip(run.image_keys, run.image_features, strict=True)
+            ]  # each [N, H]
+            run.features = torch.cat(images) if len(images) > 1 else images[0]
+            run.inputs, run.image_features = None, []
+        for key, values in found.items():
+            self.features.put(key, values)
 
     def _decode(self, decoding: Sequence[Run]) -> None:
         running = self.schedule.running
@@ -147,4 +158,17 @@ class BatchWorker:
 
     def _take(self, runs: Sequence[Run], tokens: Sequence[int]) -> None:
         for run, token in zip(runs, tokens, strict=True):
-            run.take(token, self.stop_ids)
+            try:
+                run.take(token, self.stop_ids)
+            except Exception:
+                logger.exception("a token could not be taken")
+                run.error = fault()
+
+
+def _unseen(run: Run) -> dict[Hashable, np.ndarray]:
+    """The tiles [T, 3, H, W] of those images of a run whose features are not known."""
+    if run.inputs is None or run.inputs.pixels is None:
+        return {}
+    ends = np.cumsum(run.inputs.tiles_per_image)[:-1]
+    images = zip(run.image_keys, np.split(run.inputs.pixels, ends), run.image_features, strict=True)
+    return {key: tiles for key, tiles, known in images if known is None}

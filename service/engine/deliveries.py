@@ -24,25 +24,25 @@ class Deliveries:
                 self.add(listener, News(piece=text.text[listener.given : text.available]))
                 listener.given = text.available
 
-    def add_end(self, run: Run) -> None:
-        """Queue the end of a run for all who wait for it."""
-        completion = None if run.error else _completion(run)
-        for listener in run.listeners:
-            piece = ""
-            if completion is not None and listener.streamed:
-                piece = completion.text[listener.given :]
-            self.add(listener, News(piece, completion, run.error))
+    def add_end(self, run: Run, listeners: Iterable[Generation]) -> None:
+        """Queue the end of a run for all who waited for it."""
+        news = News(error=run.error) if run.error else News(completion=_completion(run))
+        for listener in listeners:
+            self.add(listener, news)
 
     def add(self, listener: Generation, news: News) -> None:
         """Queue news for one."""
         self._news.setdefault(listener.loop, []).append((listener, news))
 
     def hand_over(self) -> None:
-        """Pass everything on to the loops."""
+        """Pass everything on to the loops; one that has been closed has nobody left to tell."""
         batches, self._news = self._news, {}
         for loop, news in batches.items():
-            if not loop.is_closed():
+            try:
                 loop.call_soon_threadsafe(_tell, news)
+            except RuntimeError:
+                if not loop.is_closed():
+                    raise
 
 
 def _tell(batch: Iterable[tuple[Generation, News]]) -> None:
@@ -51,6 +51,7 @@ def _tell(batch: Iterable[tuple[Generation, News]]) -> None:
 
 
 def _completion(run: Run) -> Completion:
-    tiles = run.inputs.image_tiles if run.inputs else 0
-    usage = Usage(prompt_tokens=len(run.prompt), image_tiles=tiles, completion_tokens=len(run.answer))
+    usage = Usage(
+        prompt_tokens=len(run.prompt), image_tiles=run.image_tiles, completion_tokens=len(run.answer)
+    )
     return Completion(run.detokenizer.text if run.detokenizer else "", run.finish or FinishReason.STOP, usage)

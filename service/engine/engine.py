@@ -8,68 +8,27 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
 from service.engine.features import FeatureCache
+from service.engine.flights import Flights
 from service.engine.generation import Generation, News
+from service.engine.intake import Intake
 from service.engine.options import EngineOptions
-from service.engine.preparation import Decode, Preparation, feature_key, share_key
+from service.engine.preparation import Decode, Preparation
 from service.engine.request import Request
 from service.engine.run import Run
 from service.engine.runner.choose import choose
+from service.engine.stats import EngineDescription, EngineStats
+from service.engine.warm_up import warm_up
 from service.engine.worker import Worker, fault
 from service.errors import EngineStopped, ErrorCode, RequestError
 
 logger = logging.getLogger("capstan.engine")
 
-# How often deadlines are looked at; also how long an idle engine sleeps at most.
+# How long an idle engine sleeps at most, so that deadlines are met and `check` sees it alive.
 TICK_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class EngineDescription:
-    """What an engine is: fixed once it has started."""
-
-    runner: str
-    slots: int
-    context_length: int
-    cache_bytes: int
-    dtype: str
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What an engine has done and is doing."""
-
-    waiting: int
-    running: int
-    finished: int
-    cancelled: int
-    failed: int
-    refused: int
-    shared: int
-    prefill_tokens: int
-    decode_tokens: int
-    feature_hits: int
-    feature_misses: int
-    feature_bytes: int
-    slots_free: int
-
-
-@dataclass
-class Counters:
-    """Ends of requests, by kind."""
-
-    finished: int = 0
-    cancelled: int = 0
-    failed: int = 0
-    refused: int = 0
-    shared: int = 0
 
 
 class Engine:
@@ -78,61 +37,55 @@ class Engine:
     def __init__(self, loaded: LoadedModel, *, decode: Decode, options: EngineOptions) -> None:
         self.loaded = loaded
         self.options = options
-        self.counters = Counters()
         self.features = FeatureCache(options.feature_cache_bytes)
-        self._preparation = Preparation(loaded, decode)
+        self.flights = Flights(options.slots + options.max_waiting)
+        self._intake = Intake(
+            Preparation(loaded, decode, self.features),
+            self.flights,
+            threads=options.preparation_threads,
+            wake=self._wake_up,
+        )
         self._worker: Worker | None = None
-        self._threads = ThreadPoolExecutor(options.preparation_threads, thread_name_prefix="prepare")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._wake = threading.Event()
         self._closing = False
-        self._arrived: deque[Run] = deque()
         self._gone: deque[Generation] = deque()
-        # Guards the two below and the listeners of runs that others may join.
-        self._lock = threading.Lock()
-        self._in_flight = 0
-        self._shared: dict[Hashable, Run] = {}
-        self._owner: dict[Generation, Run] = {}
         self._deliveries = Deliveries()
         self._beat = time.monotonic()
 
-    # -- from outside ------------------------------------------------------------------------------
-
     def start(self) -> None:
-        """Plan the memory and start the threads; returns when requests can come."""
-        self._worker = choose(self.loaded, self.options, self.features)
+        """Plan the memory, run the model once and start the threads; returns when requests can come.
+
+        Raises DeviceError where the cache has no room, StartupError where the model does not run.
+        """
+        worker = choose(self.loaded, self.options, self.features)
+        warm_up(worker, self.loaded)
+        self.features.clear()
+        self.flights.limit = worker.slots + self.options.max_waiting
+        self._intake.serve(worker)
+        self._worker = worker
         self._beat = time.monotonic()
         self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """End the threads; what is unfinished after `timeout` seconds is given up."""
+        """End the threads, waiting `timeout` seconds at most; what is in flight is given up."""
         self._closing = True
-        self._wake.set()
+        self._wake_up()
+        self._intake.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, request: Request) -> Generation:
         """Take a request; to be called on the event loop that awaits its result.
 
-        Raises RequestError with `overloaded` when too many wait. What else is wrong with a request shows
-        in its result.
+        Raises RequestError with `overloaded` when too many wait, with `not_ready` once the engine has ended.
+        What else is wrong with a request shows in its result.
         """
-        run = Run(request)
-        listener = Generation(self._cancel)
-        limit = self._running_worker().slots + self.options.max_waiting
-        with self._lock:
-            if self._in_flight >= limit:
-                self.counters.refused += 1
-                raise RequestError(
-                    ErrorCode.OVERLOADED,
-                    f"{self._in_flight} requests are in flight; the limit is {limit} "
-                    "(CAPSTAN_MAX_WAITING and CAPSTAN_MAX_CONCURRENT_SEQUENCES); try again later",
-                )
-            self._in_flight += 1
-            run.listeners.append(listener)
-            self._owner[listener] = run
-        self._threads.submit(self._prepare, run, listener)
+        if self._worker is None or self._closing or not self._thread.is_alive():
+            raise _not_ready()
+        run, listener = Run(request), Generation(self._cancel, deadline=request.deadline)
+        self.flights.open(run, listener)
+        self._intake.add(run)
         return listener
 
     def check(self) -> None:
@@ -159,9 +112,9 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Counters and gauges."""
-        worker, counters = self._running_worker(), self.counters
+        worker, counters = self._running_worker(), self.flights.counters
         return EngineStats(
-            waiting=self._in_flight - worker.active,
+            waiting=self._intake.waiting,
             running=worker.active,
             finished=counters.finished,
             cancelled=counters.cancelled,
@@ -183,113 +136,62 @@ class Engine:
 
     def _cancel(self, listener: Generation) -> None:
         self._gone.append(listener)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
         self._wake.set()
-
-    # -- in the preparing threads --------------------------------------------------------------------
-
-    def _prepare(self, run: Run, listener: Generation) -> None:
-        try:
-            run.key = share_key(run.request)
-            if run.key is not None and self._join(run, listener):
-                return
-            run.feature_key = feature_key(run.request)
-            known = self.features.get(run.feature_key) if run.feature_key is not None else None
-            self._preparation.prepare(run, longest=self._running_worker().longest, known=known)
-        except RequestError as error:
-            run.error = error
-        except Exception:
-            logger.exception("a request could not be prepared")
-            run.error = fault()
-        self._arrived.append(run)
-        self._wake.set()
-
-    def _join(self, run: Run, listener: Generation) -> bool:
-        """Let the request take part in a run that answers it already."""
-        with self._lock:
-            if listener not in self._owner:  # cancelled meanwhile
-                return True
-            other = self._shared.setdefault(run.key, run)
-            if other is run:
-                return False
-            other.listeners.append(listener)
-            self._owner[listener] = other
-            self.counters.shared += 1
-        return True
 
     # -- in the engine's thread ----------------------------------------------------------------------
 
     def _loop(self) -> None:
         worker = self._running_worker()
-        while not self._closing:
-            self._beat = time.monotonic()
-            self._take_in(worker)
-            worked = worker.step(self._deliver)
-            self._let_go(worker)
-            self._deliveries.hand_over()
-            if not worked and not self._arrived and not self._gone:
-                self._wake.wait(TICK_SECONDS)
-                self._wake.clear()
-        self._end(worker)
+        reason = _not_ready()
+        try:
+            while not self._closing:
+                self._intake.hand_to(worker)
+                self._let_go()
+                worked = worker.step(lambda: self._between(worker))
+                self._give_out(worker)
+                if not worked and not self._intake.arrived and not self._gone:
+                    self._wake.wait(TICK_SECONDS)
+                    self._wake.clear()
+        except Exception:
+            logger.exception("the engine's loop has ended")
+            reason = fault()
+        finally:
+            self._end(reason)
 
-    def _take_in(self, worker: Worker) -> None:
-        while self._arrived:
-            run = self._arrived.popleft()
-            worker.add(run)
+    def _between(self, worker: Worker) -> None:
+        """What is done between the tokens of a step that lasts for many."""
+        self._let_go()
+        self._give_out(worker)
+
+    def _let_go(self) -> None:
+        """Forget requests that are cancelled or too late."""
+        self._beat = now = time.monotonic()
         while self._gone:
-            self._forget(self._gone.popleft())
-        now = time.monotonic()
-        for run in worker.runs():
-            deadline = run.request.deadline
-            if deadline is not None and now > deadline and not run.done:
-                run.error = RequestError(
-                    ErrorCode.DEADLINE_EXCEEDED,
-                    f"the answer was not complete in time ({len(run.answer)} tokens were written); "
-                    "lower max_tokens, or raise CAPSTAN_REQUEST_TIMEOUT",
-                )
+            self.flights.leave(self._gone.popleft())
+        for listener, error in self.flights.overdue(now):
+            self._deliveries.add(listener, News(error=error))
 
-    def _forget(self, listener: Generation) -> None:
-        with self._lock:
-            run = self._owner.pop(listener, None)
-            if run is None:
-                return
-            run.listeners.remove(listener)
-            self._in_flight -= 1
-            self.counters.cancelled += 1
-            if not run.listeners:
-                run.cancelled = True
-                self._unshare(run)
-
-    def _deliver(self, runs: Iterable[Run]) -> None:
-        with self._lock:
-            for run in runs:
-                if not run.done:
-                    self._deliveries.add_text(run)
-
-    def _let_go(self, worker: Worker) -> None:
+    def _give_out(self, worker: Worker) -> None:
+        """Deliver the ends of runs that are done, and what is new of the others."""
         for run in worker.retire():
-            with self._lock:
-                self._unshare(run)
-                self._deliveries.add_end(run)
-                for listener in run.listeners:
-                    self._owner.pop(listener, None)
-                self._in_flight -= len(run.listeners)
-                if run.error is not None:
-                    self.counters.failed += len(run.listeners)
-                else:
-                    self.counters.finished += len(run.listeners)
-                run.listeners = []
+            self._deliveries.add_end(run, self.flights.end(run))
+        for run in worker.running():
+            self._deliveries.add_text(run)
+        self._deliveries.hand_over()
 
-    def _unshare(self, run: Run) -> None:
-        if run.key is not None and self._shared.get(run.key) is run:
-            del self._shared[run.key]
-
-    def _end(self, worker: Worker) -> None:
-        error = RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")
-        with self._lock:
-            for listener in self._owner:
-                self._deliveries.add(listener, News(error=error))
-            self._owner.clear()
-        for run in worker.runs():
+    def _end(self, reason: RequestError) -> None:
+        self._closing = True
+        for listener in self.flights.give_up():
+            self._deliveries.add(listener, News(error=reason))
+        self._deliveries.hand_over()
+        worker = self._running_worker()
+        for run in worker.running():
             run.cancelled = True
         worker.retire()
-        self._deliveries.hand_over()
+
+
+def _not_ready() -> RequestError:
+    return RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")

@@ -2,38 +2,24 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from threading import Lock
 
 import torch
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFeatures:
-    """The features of a request's images [N, H], and how many tiles each image has."""
-
-    values: torch.Tensor
-    tiles_per_image: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Size in memory."""
-        return self.values.numel() * self.values.element_size()
-
-
 class FeatureCache:
-    """The least recently used features go first. Used by several threads."""
+    """Features [N, H] of single images; the least recently used go first. Used by several threads."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.bytes = 0
         self.hits = 0
         self.misses = 0
-        self._kept: OrderedDict[Hashable, ImageFeatures] = OrderedDict()
+        self._kept: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: Hashable) -> ImageFeatures | None:
-        """The features of a key, if they are kept."""
+    def get(self, key: Hashable) -> torch.Tensor | None:
+        """The features of an image, if they are kept; counted as a hit or a miss."""
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -43,13 +29,26 @@ class FeatureCache:
                 self._kept.move_to_end(key)
             return found
 
-    def put(self, key: Hashable, features: ImageFeatures) -> None:
-        """Keep features, and let go of others until the budget holds."""
+    def peek(self, key: Hashable) -> torch.Tensor | None:
+        """The features of an image, if they have come since `get` missed them; not counted."""
         with self._lock:
-            if key in self._kept or features.bytes > self.budget:
+            return self._kept.get(key)
+
+    def clear(self) -> None:
+        """Forget all features."""
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
+
+    def put(self, key: Hashable, features: torch.Tensor) -> None:
+        """Keep features, and let go of others until the budget holds."""
+        size = features.numel() * features.element_size()
+        with self._lock:
+            if key in self._kept or size > self.budget:
                 return
-            self._kept[key] = features
-            self.bytes += features.bytes
+            # A copy of its own: a view would keep the whole batch that it is of in memory.
+            self._kept[key] = features.clone()
+            self.bytes += size
             while self.bytes > self.budget:
                 _, oldest = self._kept.popitem(last=False)
-                self.bytes -= oldest.bytes
+                self.bytes -= oldest.numel() * oldest.element_size()

@@ -25,11 +25,13 @@ class News:
 class Generation:
     """A request that the engine has taken. Belongs to the event loop that submitted it.
 
+    `deadline`, a moment of ``time.monotonic()``, is this request's own, though others may share its run.
     `streamed` and `given` are the engine's: whether pieces are wanted, and the characters given out so far.
     """
 
-    def __init__(self, cancel: Callable[["Generation"], None]) -> None:
+    def __init__(self, cancel: Callable[["Generation"], None], *, deadline: float | None = None) -> None:
         self.loop = asyncio.get_running_loop()
+        self.deadline = deadline
         self.completion: Completion | None = None
         self.streamed = False
         self.given = 0
@@ -39,7 +41,10 @@ class Generation:
         self._final: asyncio.Future[News] = self.loop.create_future()
 
     async def result(self) -> Completion:
-        """The whole text. A caller that is cancelled cancels the request. Raises RequestError."""
+        """The whole text. A caller that is cancelled cancels the request.
+
+        Raises RequestError, or asyncio.CancelledError where `cancel` was called.
+        """
         try:
             news = await asyncio.shield(self._final)
         except asyncio.CancelledError:
@@ -48,24 +53,30 @@ class Generation:
         return self._completed(news)
 
     async def stream(self) -> AsyncIterator[str]:
-        """The text piece by piece, as it comes; afterwards `completion` is set. Raises RequestError."""
+        """The text piece by piece, as it comes; afterwards `completion` is set. Raises as `result` does."""
         self.streamed = True
+        given = 0
         try:
             while True:
                 news = await self._news.get()
-                if news.piece:
-                    yield news.piece
+                if self.cancelled:
+                    raise asyncio.CancelledError
+                # The last piece is all that is left: a stream may have begun after the engine's last look.
+                piece = self._completed(news).text[given:] if news.final else news.piece
+                given += len(piece)
+                if piece:
+                    yield piece
                 if news.final:
-                    self._completed(news)
                     return
         finally:
-            if not self._final.done():
-                self.cancel()
+            self.cancel()
 
     def cancel(self) -> None:
-        """Give the request up; does nothing once it has ended."""
+        """Give the request up, on the event loop; does nothing once it has ended."""
         if not self.cancelled and not self._final.done():
             self.cancelled = True
+            self._final.cancel()
+            self._news.put_nowait(News())
             self._cancel(self)
 
     def tell(self, news: News) -> None:

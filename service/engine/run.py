@@ -1,7 +1,8 @@
 """One computation of the engine: a sequence from its prompt to its last token."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,14 +22,17 @@ class Run:
     """The state of a sequence. Only the engine's own thread writes it once it is prepared.
 
     `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
-    cache. `history` is the prompt and the answer so far.
+    cache. `inputs` are let go of once the model has seen the images, as tiles are large; `image_features` are
+    those [N, H] of each image that are known, `features` those of all together.
     """
 
     request: Request
     listeners: list["Generation"] = field(default_factory=list)
-    key: Any = None
+    key: Hashable | None = None
     inputs: ModelInputs | None = None
-    feature_key: Any = None
+    image_keys: tuple[Hashable, ...] = ()
+    image_features: list[torch.Tensor | None] = field(default_factory=list)
+    image_tiles: int = 0
     features: torch.Tensor | None = None
     prompt: list[int] = field(default_factory=list)
     image_positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))

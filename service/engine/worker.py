@@ -6,7 +6,7 @@ from typing import Protocol
 from service.engine.run import Run
 from service.errors import ErrorCode, RequestError
 
-Deliver = Callable[[Iterable[Run]], None]
+Between = Callable[[], None]
 
 
 class Worker(Protocol):
@@ -23,16 +23,20 @@ class Worker(Protocol):
         """Take a prepared run."""
         ...
 
-    def step(self, deliver: Deliver) -> bool:
-        """Advance the runs; say whether there was anything to do. `deliver` hands out what is new of some."""
+    def step(self, between: Between) -> bool:
+        """Advance the runs; say whether there was anything to do.
+
+        A step of more than one token for a run calls `between` after each: it hands out what is new, lets go
+        of runs that are done and may cancel others.
+        """
         ...
 
-    def runs(self) -> Iterable[Run]:
-        """All runs that it has."""
+    def running(self) -> Iterable[Run]:
+        """The runs that are being worked on."""
         ...
 
     def retire(self) -> list[Run]:
-        """Let go of the runs that are done, and return them."""
+        """Let go of the runs that are done, waiting or not, and return them."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.detokenizer import Detokenizer
 from service.engine.run import Run
 from service.engine.sampler import generator_of, sample
-from service.engine.worker import Deliver, fault
+from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
 
@@ -34,7 +34,6 @@ class GenerateWorker:
         self.decoded = 0
         self._queue: deque[Run] = deque()
         self._batch: list[Run] = []
-        self._ended: list[Run] = []
 
     @property
     def waiting(self) -> int:
@@ -52,29 +51,30 @@ class GenerateWorker:
         run.detokenizer = Detokenizer(self.loaded.tokenizer, run.request.sampling.stop)
         self._queue.append(run)
 
-    def runs(self) -> Iterable[Run]:
-        """All runs."""
-        return [*self._queue, *self._batch]
+    def running(self) -> Iterable[Run]:
+        """The runs of the batch."""
+        return self._batch
 
     def retire(self) -> list[Run]:
-        """Let go of the runs that are done."""
+        """Let go of the runs that are done; the rest of their batch goes on without them."""
         ended = [run for run in (*self._queue, *self._batch) if run.done]
         self._queue = deque(run for run in self._queue if not run.done)
         self._batch = [run for run in self._batch if not run.done]
         return ended
 
     @torch.inference_mode()
-    def step(self, deliver: Deliver) -> bool:
+    def step(self, between: Between) -> bool:
         """Run a whole batch."""
-        self._batch = self._next_batch()
-        if not self._batch:
+        batch = self._batch = self._next_batch()
+        if not batch:
             return False
         try:
-            self._generate(self._batch, deliver)
+            self._generate(batch, between)
         except Exception:
-            logger.exception("a batch of %d requests failed", len(self._batch))
-            for run in self._batch:
-                run.error = run.error or fault()
+            logger.exception("a batch of %d requests failed", len(batch))
+            for run in batch:
+                if not run.done:
+                    run.error = fault()
         return True
 
     def _next_batch(self) -> list[Run]:
@@ -92,21 +92,25 @@ class GenerateWorker:
             self._queue.remove(run)
         return batch
 
-    def _generate(self, batch: list[Run], deliver: Deliver) -> None:
+    def _generate(self, batch: list[Run], between: Between) -> None:
         inputs = join(batch, self.loaded)
-        follower = _Follower(batch, self.loaded.stop_ids, deliver)
+        self.prefilled += sum(len(run.prompt) for run in batch)
+        for run in batch:
+            run.inputs = None
+        follower = _Follower(batch, self.loaded.stop_ids, between)
         model: Any = self.loaded.model
         model.generate(
             **inputs,
             max_new_tokens=max(run.limit for run in batch),
             do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,  # a checkpoint's own default would come on top of the request's
             use_cache=True,
             pad_token_id=self.loaded.pad_id,
             eos_token_id=sorted(self.loaded.stop_ids) or None,
             logits_processor=LogitsProcessorList([_Chooser(batch)]),
             stopping_criteria=StoppingCriteriaList([follower]),
         )
-        self.prefilled += sum(len(run.prompt) for run in batch)
         self.decoded += sum(len(run.answer) for run in batch)
 
 
@@ -126,17 +130,17 @@ class _Chooser(LogitsProcessor):
 class _Follower(StoppingCriteria):
     """Reads the tokens as they come, and says which rows have ended."""
 
-    def __init__(self, batch: Sequence[Run], stop_ids: frozenset[int], deliver: Deliver) -> None:
+    def __init__(self, batch: Sequence[Run], stop_ids: frozenset[int], between: Between) -> None:
         self.batch = batch
         self.stop_ids = stop_ids
-        self.deliver = deliver
+        self.between = between
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: Any) -> torch.BoolTensor:  # noqa: ANN401, ARG002
         """Whether each row [B] has ended."""
         for run, token in zip(self.batch, input_ids[:, -1].tolist(), strict=True):
             if not run.done:
                 run.take(token, self.stop_ids)
-        self.deliver(self.batch)
+        self.between()
         return torch.tensor([run.done for run in self.batch], device=input_ids.device)  # type: ignore[return-value]
 
 

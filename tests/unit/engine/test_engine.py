@@ -326,5 +326,5 @@ def test_everything_is_accounted_for_after_a_soak() -> None:
         assert worker is not None
         assert stats.finished + stats.cancelled + stats.failed + stats.refused == SOAK_REQUESTS
         assert (stats.slots_free, worker.pools.used) == (6, [0] * len(worker.pools.used))  # type: ignore[attr-defined]
-        assert engine._shared == {}
-        assert engine._owner == {}
+        assert len(engine.flights) == 0
+        assert engine.flights._shared == {}

@@ -1,0 +1,43 @@
+"""What an engine tells of itself."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What an engine is: fixed once it has started.
+
+    `runner` is how the model is run, `slots` how many requests are decoded together, `context_length` the
+    tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size.
+    """
+
+    runner: str
+    slots: int
+    context_length: int
+    cache_bytes: int
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine has done and is doing.
+
+    `waiting` and `running` count requests and runs; `finished`, `cancelled`, `failed` and `refused` requests
+    by how they ended, `shared` those of them that another's run answered; `prefill_tokens` and
+    `decode_tokens` what the model has read and written; hits and misses images.
+    """
+
+    waiting: int
+    running: int
+    finished: int
+    cancelled: int
+    failed: int
+    refused: int
+    shared: int
+    prefill_tokens: int
+    decode_tokens: int
+    feature_hits: int
+    feature_misses: int
+    feature_bytes: int
+    slots_free: int

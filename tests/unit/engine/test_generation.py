@@ -1,0 +1,105 @@
+"""A request in flight, as its client sees it."""
+
+import asyncio
+
+import pytest
+
+from service.engine.generation import Generation, News
+from service.engine.request import Completion, FinishReason, Usage
+from service.errors import ErrorCode, RequestError
+
+END = Completion("a red circle", FinishReason.STOP, Usage(1, 0, 3))
+FAULT = RequestError(ErrorCode.INTERNAL_ERROR, "the server failed")
+
+
+def generation() -> Generation:
+    return Generation(lambda _: None)
+
+
+async def pieces(one: Generation) -> list[str]:
+    return [piece async for piece in one.stream()]
+
+
+def test_a_stream_that_begins_after_the_end_gives_the_whole_text() -> None:
+    """Text that came before anybody read along is not lost."""
+
+    async def late() -> list[str]:
+        one = generation()
+        one.tell(News(completion=END))
+        return await pieces(one)
+
+    assert asyncio.run(late()) == ["a red circle"]
+
+
+def test_a_stream_ends_with_what_no_piece_has_given() -> None:
+    """The last piece is what is left of the whole text."""
+
+    async def told() -> list[str]:
+        one = generation()
+        reading = asyncio.ensure_future(pieces(one))
+        await asyncio.sleep(0)
+        for news in (News("a r"), News("ed"), News(completion=END)):
+            one.tell(news)
+        return await reading
+
+    assert asyncio.run(told()) == ["a r", "ed", " circle"]
+
+
+def test_an_error_ends_a_stream() -> None:
+    """What goes wrong after some text is raised by the stream, and by the result."""
+
+    async def broken() -> None:
+        one = generation()
+        reading = asyncio.ensure_future(pieces(one))
+        await asyncio.sleep(0)
+        one.tell(News("a"))
+        one.tell(News(error=FAULT))
+        for waiting in (reading, one.result()):
+            with pytest.raises(RequestError, match="the server failed"):
+                await waiting
+
+    asyncio.run(broken())
+
+
+def test_cancelling_ends_what_waits() -> None:
+    """Whoever awaits a result or reads a stream of a cancelled request is told by a cancellation."""
+
+    async def cancelled() -> None:
+        for read in (Generation.result, pieces):
+            one = generation()
+            reading = asyncio.ensure_future(read(one))
+            await asyncio.sleep(0)
+            one.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+    asyncio.run(cancelled())
+
+
+def test_cancelling_is_passed_on_once() -> None:
+    """The engine hears once of a request that is given up, and not of one that has ended."""
+
+    async def twice() -> list[Generation]:
+        heard = list[Generation]()
+        one, ended = Generation(heard.append), Generation(heard.append)
+        one.cancel()
+        one.cancel()
+        ended.tell(News(completion=END))
+        ended.cancel()
+        assert heard == [one]
+        assert await ended.result() == END
+        return heard
+
+    asyncio.run(twice())
+
+
+def test_a_result_can_be_asked_for_twice() -> None:
+    """A result stays once it is there."""
+
+    async def twice() -> None:
+        one = generation()
+        one.tell(News(completion=END))
+        assert await one.result() == await one.result() == END
+        assert one.completion == END
+
+    asyncio.run(twice())
