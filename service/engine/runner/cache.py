@@ -24,19 +24,44 @@ class CacheShape:
 
 
 class Cache:
-    """Keys and values: `keys[pool][layer]` is [rows, K, capacity, D]."""
+    """Keys and values side by side: `entries[pool][layer]` is [rows, 2K, capacity, D], the keys first.
+
+    A sequence is a row of it, so that reading the rows in use is a view; a paged cache would have to gather
+    its blocks at every layer of every step, which on the CPU costs more than attention itself.
+    """
 
     def __init__(self, shape: CacheShape, plans: tuple[PoolPlan, ...]) -> None:
+        self.shape = shape
+
         def pool(plan: PoolPlan) -> list[torch.Tensor]:
-            size = (plan.rows, shape.heads, plan.capacity, shape.channels)
+            size = (plan.rows, 2 * shape.heads, plan.capacity, shape.channels)
             # Zeros, not whatever lay there: a NaN would survive the mask of attention.
             return [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
 
-        self.keys = [pool(plan) for plan in plans]
-        self.values = [pool(plan) for plan in plans]
+        self.entries = [pool(plan) for plan in plans]
+
+    def capacity(self, pool: int) -> int:
+        """Tokens that a row of a pool holds."""
+        return self.entries[pool][0].shape[2]
+
+    def rows(self, pool: int, layer: int, rows: slice, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [B, K, L, D] of some rows, as views."""
+        kept = self.entries[pool][layer][rows, :, :length]  # [B, 2K, L, D]
+        keys, values = kept.chunk(2, 1)
+        return keys, values
+
+    def places(self, pool: int, positions: torch.Tensor) -> torch.Tensor:
+        """Where the token at positions [B] of the first rows stands, for `write`: [B * 2K]."""
+        heads = 2 * self.shape.heads
+        first = torch.arange(len(positions) * heads, device=positions.device).view(-1, heads)  # [B, 2K]
+        return (first * self.capacity(pool) + positions[:, None]).flatten()
+
+    def write(self, pool: int, layer: int, places: torch.Tensor, new: torch.Tensor) -> None:
+        """Put keys and values [B, 2K, D] of one token a row where `places` says."""
+        channels = self.shape.channels
+        self.entries[pool][layer].view(-1, channels).index_copy_(0, places, new.reshape(-1, channels))
 
     def move(self, source: Place, target: Place) -> None:
         """Copy a row onto another of the same pool."""
-        for store in (self.keys, self.values):
-            for layer in store[source.pool]:
-                layer[target.row] = layer[source.row]
+        for layer in self.entries[source.pool]:
+            layer[target.row] = layer[source.row]

@@ -27,17 +27,17 @@ class DecoderLayer:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a pool that take part in a decode step, all within the first `length` cached tokens.
+    """The first `count` rows of a pool, which take part in a decode step within `length` cached tokens.
 
-    `slots` [B] counts the rows, `positions` [B] is where each writes, and `mask` [B, 1, 1, L] is 0 up to
-    there and minus infinity beyond.
+    `positions` [B] is where each writes, `places` [B * 2K] the same for the cache, and `mask` [B, 1, 1, L] is
+    0 up to there and minus infinity beyond.
     """
 
     pool: int
     count: int
     length: int
-    slots: torch.Tensor
     positions: torch.Tensor
+    places: torch.Tensor
     mask: torch.Tensor
 
 
@@ -54,30 +54,34 @@ class Decoder:
         self.head = linear(head)
         weight = self.embedding
         positions = torch.arange(context_length, device=weight.device)[None]
-        # A table, as the positions of all sequences are among these: [context_length, 1, D] each.
-        self.cosine, self.sine = (part[0][:, None] for part in model.rotary_emb(weight[:1], positions))
+        # Tables, as the positions of all sequences are among these: [context_length, 1, D] each.
+        self.cosine, sine = (part[0][:, None] for part in model.rotary_emb(weight[:1], positions))
+        # Turning (a, b) by an angle is (a, b) * cosine + (b, a) * sine with the first half of sine negated.
+        first, second = sine.chunk(2, -1)  # each [context_length, 1, D / 2]
+        self.sine = torch.cat((-first, second), -1)  # [context_length, 1, D]
         self.shape = CacheShape(len(self.layers), self.key_heads, self.channels, weight.dtype, weight.device)
 
     def angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosine and sine of the rotary embedding for positions [B, S], each [B, S, 1, D]."""
+        """Cosine and signed sine of the rotary embedding for positions [N], each [N, 1, D]."""
         return self.cosine[positions], self.sine[positions]
 
     def project(
         self, layer: DecoderLayer, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Query [B, S, A, D], key and value [B, S, K, D] of a layer for its input x [B, S, H]."""
-        batch, length, _ = x.shape
-        heads = self.query_heads + self.key_heads
-        qkv = layer.qkv(layer.before(x)).view(batch, length, -1, self.channels)  # [B, S, A + 2K, D]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query [..., A, D], and key and value together [..., 2K, D], of a layer for its input x [..., H].
+
+        `cosine` and `sine` are broadcast over [..., A + K, D].
+        """
+        qkv = layer.qkv(layer.before(x)).unflatten(-1, (-1, self.channels))  # [..., A + 2K, D]
+        query, both = qkv.split((self.query_heads, 2 * self.key_heads), -2)
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = qkv[:, :, : self.query_heads], qkv[:, :, self.query_heads : heads]
-            turned = torch.cat((layer.query_norm(query), layer.key_norm(key)), 2)  # [B, S, A + K, D]
-        else:
-            turned = qkv[:, :, :heads]  # [B, S, A + K, D]
-        first, second = turned.chunk(2, -1)  # each [B, S, A + K, D / 2]
-        across = torch.cat((-second, first), -1)  # [B, S, A + K, D]
-        turned = torch.addcmul(turned * cosine, across, sine)
-        return turned[:, :, : self.query_heads], turned[:, :, self.query_heads :], qkv[:, :, heads:]
+            query.copy_(layer.query_norm(query))
+            key = both.narrow(-2, 0, self.key_heads)  # [..., K, D]
+            key.copy_(layer.key_norm(key))
+        turned = qkv.narrow(-2, 0, self.query_heads + self.key_heads)  # [..., A + K, D]
+        across = turned.roll(self.channels // 2, -1)  # both halves of a head swapped
+        turned.mul_(cosine).addcmul_(across, sine)
+        return query, both
 
     def feed_forward(self, layer: DecoderLayer, x: torch.Tensor) -> torch.Tensor:
         """The gated network of a layer, added to its input x [N, H]."""
@@ -91,40 +95,28 @@ class Decoder:
     def decode(self, ids: torch.Tensor, cache: Cache, pools: Sequence[Rows]) -> torch.Tensor:
         """One token for every row: ids [B] of all pools in turn; logits [B, V]."""
         x = self.embedding[ids]  # [B, H]
-        cosine, sine = self.angles(torch.cat([rows.positions for rows in pools])[:, None])
+        cosine, sine = self.angles(
+            pools[0].positions if len(pools) == 1 else torch.cat([rows.positions for rows in pools])
+        )
         for index, layer in enumerate(self.layers):
-            query, key, value = self.project(layer, x[:, None], cosine, sine)
-            attended = self._attend_cached(index, query[:, 0], key[:, 0], value[:, 0], cache, pools)
-            x = layer.out.add_to(x, attended)  # [B, H]
+            query, both = self.project(layer, x, cosine, sine)
+            x = layer.out.add_to(x, self._attend_cached(index, query, both, cache, pools))  # [B, H]
             x = self.feed_forward(layer, x)
         return self.logits(x)
 
     def _attend_cached(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        cache: Cache,
-        pools: Sequence[Rows],
+        self, layer: int, query: torch.Tensor, both: torch.Tensor, cache: Cache, pools: Sequence[Rows]
     ) -> torch.Tensor:
-        """Write key and value [B, K, D] and attend with query [B, A, D]: [B, A * D]."""
+        """Write keys and values [B, 2K, D], then attend with query [B, A, D]: [B, A * D]."""
+        # The query heads that share a key head stand as queries of one head: [B, K, G, D].
+        query = query.reshape(len(query), self.key_heads, -1, self.channels)
         found, first = [], 0
         for rows in pools:
             part = slice(first, first := first + rows.count)
-            keys, values = cache.keys[rows.pool][layer], cache.values[rows.pool][layer]
-            keys[rows.slots, :, rows.positions] = key[part]
-            values[rows.slots, :, rows.positions] = value[part]
-            # The heads that share keys stand as queries of one head: [B, K, G, D].
-            grouped = query[part].reshape(rows.count, self.key_heads, -1, self.channels)
-            found.append(
-                scaled_dot_product_attention(
-                    grouped,
-                    keys[: rows.count, :, : rows.length],  # [B, K, L, D]
-                    values[: rows.count, :, : rows.length],
-                    attn_mask=rows.mask,
-                ).flatten(1)  # [B, A * D]
-            )
+            cache.write(rows.pool, layer, rows.places, both[part])
+            keys, values = cache.rows(rows.pool, layer, slice(rows.count), rows.length)  # [B, K, L, D]
+            attended = scaled_dot_product_attention(query[part], keys, values, attn_mask=rows.mask)
+            found.append(attended.flatten(1))  # [B, A * D]
         return found[0] if len(found) == 1 else torch.cat(found)
 
 

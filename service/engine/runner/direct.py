@@ -87,17 +87,17 @@ class DirectRunner:
 
     def _rows(self, index: int, pool: Sequence[Run]) -> Rows:
         positions = [run.filled for run in pool]
-        capacity = self.cache.keys[index][0].shape[2]
-        length = min(capacity, -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP)
+        length = -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP
+        length = min(self.cache.capacity(index), length)
         where = torch.tensor(positions, device=self.device)  # [B]
-        beyond = torch.arange(length, device=self.device)[None] > where[:, None]  # [B, L]
+        beyond = torch.arange(length, device=self.device) > where[:, None]  # [B, L]
         mask = torch.zeros(beyond.shape, dtype=self.dtype, device=self.device)
         return Rows(
             pool=index,
             count=len(pool),
             length=length,
-            slots=torch.arange(len(pool), device=self.device),
             positions=where,
+            places=self.cache.places(index, where),
             mask=mask.masked_fill_(beyond, float("-inf"))[:, None, None],  # [B, 1, 1, L]
         )
 

@@ -62,20 +62,17 @@ def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
     longest, start, pool = max(lengths), batch.start, _place(batch.chunks[0]).pool
     rows = torch.tensor([_place(chunk).row for chunk in batch.chunks], device=device)
     x = embed(decoder, batch, longest)  # [B, S, H]
-    positions = torch.arange(start, start + longest, device=device)[None]  # [1, S]
-    cosine, sine = decoder.angles(positions)
+    cosine, sine = decoder.angles(torch.arange(start, start + longest, device=device))  # each [S, 1, D]
     last = torch.tensor(lengths, device=device) - 1  # [B]
     index = torch.arange(len(lengths), device=device)
     for number, layer in enumerate(decoder.layers):
-        query, key, value = decoder.project(layer, x, cosine, sine)
-        key, value = key.transpose(1, 2), value.transpose(1, 2)  # [B, K, S, D]
-        keys, values = cache.keys[pool][number], cache.values[pool][number]
-        keys[rows, :, start : start + longest] = key
-        values[rows, :, start : start + longest] = value
+        query, both = decoder.project(layer, x, cosine, sine)
+        both = both.transpose(1, 2)  # [B, 2K, S, D]
+        cache.entries[pool][number][rows, :, start : start + longest] = both
+        key, value = both.chunk(2, 1)  # each [B, K, S, D]
         if start:
-            row = int(rows[0])
-            key = keys[row : row + 1, :, : start + longest]  # [1, K, L, D]
-            value = values[row : row + 1, :, : start + longest]
+            row = _place(batch.chunks[0]).row
+            key, value = cache.rows(pool, number, slice(row, row + 1), start + longest)  # [1, K, L, D]
         mask: torch.Tensor | None = None
         if number + 1 == len(decoder.layers):  # of the last layer only the last token is of use
             query, x = query[index, last][:, None], x[index, last][:, None]  # [B, 1, A, D], [B, 1, H]

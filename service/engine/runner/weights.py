@@ -27,18 +27,24 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """A layer or root-mean-square norm over the last dimension."""
+    """A layer or root-mean-square norm over the last dimension; `least` is `eps` as a tensor [1]."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     eps: float
     centred: bool
+    least: torch.Tensor
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """X normalised, in its own shape."""
         if self.centred:
             return nn.functional.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
-        return nn.functional.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        if x.is_cuda or x.dtype != torch.float32:
+            return nn.functional.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        # On the CPU the function above is twice as many operations as this.
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # [..., 1]
+        scale = torch.addcmul(self.least, length, length, value=1 / x.shape[-1]).rsqrt_()
+        return torch.mul(x, scale).mul_(self.weight)
 
 
 def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or a quantised stand-in for it
@@ -62,6 +68,8 @@ def linear(layer: Any) -> Linear:  # noqa: ANN401 - as above
 
 def norm(layer: Any) -> Norm:  # noqa: ANN401 - the norms of transformers are many classes
     """A norm of either kind."""
+    weight = layer.weight.data
     if isinstance(layer, nn.LayerNorm):
-        return Norm(layer.weight.data, layer.bias.data, layer.eps, centred=True)
-    return Norm(layer.weight.data, None, layer.variance_epsilon, centred=False)
+        return Norm(weight, layer.bias.data, layer.eps, centred=True, least=weight.new_tensor([layer.eps]))
+    eps = layer.variance_epsilon
+    return Norm(weight, None, eps, centred=False, least=weight.new_tensor([eps]))
