@@ -1,0 +1,97 @@
+"""A server as users start it: `serve run CONFIG` in a process of its own, on ports that are free."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+READY_SECONDS = 120.0
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.2
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serve(config: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve a config file and give the address of its first application once that is ready.
+
+    The port of the file is replaced by a free one, so that a server of the developer's is not in the way.
+    """
+    settings = yaml.safe_load(config.read_text())
+    port = free_port()
+    settings["http_options"] |= {"host": "127.0.0.1", "port": port}
+    rewritten = log.with_suffix(".yaml")
+    rewritten.write_text(yaml.safe_dump(settings))
+    address = f"http://127.0.0.1:{port}{settings['applications'][0]['route_prefix'].rstrip('/')}"
+    variables = {
+        **os.environ,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # The driver's own tracing would count its subprocesses as the tests'.
+        "COVERAGE_PROCESS_START": "",
+        **(environment or {}),
+    }
+    command = [str(Path(sys.executable).with_name("serve")), "run", str(rewritten)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - the command is built above
+            command, cwd=ROOT, env=variables, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            _wait_until_ready(address, process, log)
+            yield address
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline, seen = time.monotonic() + READY_SECONDS, "nothing yet"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with status {process.returncode}:\n{_tail(log)}")
+        try:
+            response = httpx.get(address + "/readyz", timeout=2)
+            if response.status_code == 200:
+                return
+            seen = f"status {response.status_code}"
+        except httpx.HTTPError as error:
+            seen = repr(error)
+        time.sleep(POLL_SECONDS)
+    raise RuntimeError(f"the server was not ready within {READY_SECONDS} s; last seen: {seen}\n{_tail(log)}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_SECONDS)
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-4000:]
+
+
+def error_code(response: httpx.Response) -> Any:
+    """The public code of an error."""
+    return response.json()["error"]["code"]
