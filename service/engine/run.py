@@ -1,7 +1,8 @@
 """One computation of the engine: a sequence from its prompt to its last token."""
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,10 +42,21 @@ class Run:
     filled: int = 0
     answer: list[int] = field(default_factory=list)
     detokenizer: "Detokenizer | None" = None
-    generator: torch.Generator | None = None
+    chance: Random | None = None
     finish: FinishReason | None = None
     error: RequestError | None = None
     cancelled: bool = False
+    _seen: dict[int, None] = field(default_factory=dict)
+    _seen_answer: int = 0
+
+    @property
+    def seen(self) -> Collection[int]:
+        """The different tokens of the prompt and the answer so far, for a penalty of repetition."""
+        if not self._seen:
+            self._seen = dict.fromkeys(self.prompt)
+        self._seen.update(dict.fromkeys(self.answer[self._seen_answer :]))
+        self._seen_answer = len(self.answer)
+        return self._seen
 
     @property
     def prefilling(self) -> bool:
@@ -68,10 +80,10 @@ class Run:
         read = bool(self.request.sampling.stop) or any(listener.streamed for listener in self.listeners)
         if read or self.finish is not None:
             text.add(self.answer[text.taken :])
+        if self.finish is not None:
+            text.finish()
         if text.stopped:
             self.finish = FinishReason.STOP
-        elif self.finish is not None:
-            text.finish()
 
     @property
     def done(self) -> bool:

@@ -1,63 +1,99 @@
-"""From logits to tokens: greedy rows together, sampled rows one by one with a generator each."""
+"""From logits to tokens, for all rows of a batch together; a row depends on its own run alone.
+
+Letters: B rows, R of them drawn by chance, V vocabulary, N tokens of all penalised rows.
+"""
+
+from collections.abc import Sequence
+from random import Random
 
 import torch
 
 from service.engine.request import Sampling
 from service.engine.run import Run
 
+# Chance is below one; in float64 so is its product with this and any total.
+BELOW_ONE = 1 - 2**-40
 
-def sample(logits: torch.Tensor, runs: list[Run]) -> list[int]:
-    """The next token of each run. `logits` is [B, V]; a row depends on its own run alone."""
+
+def sample(logits: torch.Tensor, runs: Sequence[Run]) -> list[int]:
+    """The next token of each run. `logits` is [B, V]."""
+    sampling = [run.request.sampling for run in runs]
+    penalised = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
+    if penalised:
+        logits = penalise(logits, penalised, [runs[row] for row in penalised])
     tokens: list[int] = logits.argmax(-1).tolist()  # [B]
-    for row, run in enumerate(runs):
-        sampling = run.request.sampling
-        if sampling.temperature > 0 or sampling.repetition_penalty != 1.0:
-            tokens[row] = _sample_row(logits[row].float(), run)
+    drawn = [row for row, one in enumerate(sampling) if one.temperature > 0]
+    if drawn:
+        chosen = logits[drawn] if len(drawn) < len(runs) else logits  # [R, V]
+        weights = distribution(chosen, [sampling[row] for row in drawn])
+        for row, token in zip(drawn, draw(weights, [runs[row] for row in drawn]), strict=True):
+            tokens[row] = token
     return tokens
 
 
-def generator_of(sampling: Sampling) -> torch.Generator | None:
+def chance_of(sampling: Sampling) -> Random | None:
     """A source of chance for one request: the same for the same seed, whatever else is in the batch."""
-    if sampling.temperature <= 0:
-        return None
-    generator = torch.Generator()
-    if sampling.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(sampling.seed)
-    return generator
+    return Random(sampling.seed) if sampling.temperature > 0 else None  # noqa: S311 - no secret
 
 
-def _sample_row(logits: torch.Tensor, run: Run) -> int:
-    sampling = run.request.sampling
-    logits = logits.cpu()  # [V]
-    if sampling.repetition_penalty != 1.0:
-        logits = penalise(logits, run.prompt + run.answer, sampling.repetition_penalty)
-    if sampling.temperature <= 0:
-        return int(logits.argmax())
-    weights = torch.softmax(restrict(logits / sampling.temperature, sampling), -1)  # [V]
-    return int(torch.multinomial(weights, 1, generator=run.generator))
+def penalise(logits: torch.Tensor, rows: Sequence[int], runs: Sequence[Run]) -> torch.Tensor:
+    """Make tokens that a row's run has seen less likely: divide what is positive, multiply the rest. [B, V].
 
-
-def penalise(logits: torch.Tensor, history: list[int], penalty: float) -> torch.Tensor:
-    """Make tokens of `history` less likely: divide what is positive, multiply the rest.
-
-    Source: CTRL (Keskar et al., 2019), section 4.1, as transformers does it.
+    Source: CTRL (Keskar et al., 2019), section 4.1, as transformers does it: the prompt counts too.
     """
-    seen = torch.tensor(sorted(set(history)))
-    chosen = logits[seen]
-    logits = logits.clone()
-    logits[seen] = torch.where(chosen > 0, chosen / penalty, chosen * penalty)
-    return logits
+    seen = [run.seen for run in runs]
+    device, counts = logits.device, torch.tensor([len(tokens) for tokens in seen])
+    penalties = torch.tensor([run.request.sampling.repetition_penalty for run in runs])
+    row = torch.tensor(rows).repeat_interleave(counts).to(device)  # [N]
+    column = torch.tensor([token for tokens in seen for token in tokens]).to(device)  # [N]
+    penalty = penalties.repeat_interleave(counts).to(device, logits.dtype)  # [N]
+    before = logits[row, column]  # [N]
+    after = torch.where(before > 0, before / penalty, before * penalty)
+    return logits.index_put((row, column), after)
 
 
-def restrict(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Leave the `top_k` likeliest tokens, then the fewest of them whose probabilities reach `top_p`."""
-    if 0 < sampling.top_k < len(logits):
-        least = logits.topk(sampling.top_k).values[-1]
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    if sampling.top_p < 1.0:
-        ordered, order = logits.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # [V], what likelier tokens reach
-        logits = logits.scatter(0, order[before >= sampling.top_p], float("-inf"))
-    return logits
+def distribution(logits: torch.Tensor, sampling: Sequence[Sampling]) -> torch.Tensor:
+    """Probabilities of the next token [R, V], float64, for logits [R, V].
+
+    By temperature; then of the `top_k` likeliest tokens; then of the fewest of those that reach `top_p`.
+    """
+    temperature = torch.tensor([one.temperature for one in sampling], device=logits.device)
+    logits = logits.float() / temperature[:, None]
+    if any(one.top_k for one in sampling):
+        logits = _likeliest(logits, [one.top_k for one in sampling])
+    if any(one.top_p < 1.0 for one in sampling):
+        logits = _nucleus(logits, [one.top_p for one in sampling])
+    return logits.double().softmax(-1)
+
+
+def _likeliest(logits: torch.Tensor, ranks: Sequence[int]) -> torch.Tensor:
+    """Leave the likeliest tokens of each row, as many as its rank; all where that is 0."""
+    most = min(max(ranks), logits.shape[-1])
+    rank = torch.tensor(ranks, device=logits.device)[:, None]  # [R, 1]
+    least = logits.topk(most).values.gather(1, rank.clamp(1, most) - 1)  # [R, 1]
+    return logits.masked_fill((logits < least) & (rank > 0), float("-inf"))
+
+
+def _nucleus(logits: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
+    """Leave the fewest tokens of each row whose probabilities reach its share, at least one; all at 1.
+
+    Source: Holtzman et al., 2020, section 3.1.
+    """
+    share = torch.tensor(shares, device=logits.device)[:, None]  # [R, 1]
+    ordered, order = logits.sort(descending=True)  # each [R, V]
+    likely = ordered.softmax(-1)
+    before = likely.cumsum(-1) - likely  # what likelier tokens reach
+    beyond = (before >= share) & (share < 1.0)
+    beyond[:, 0] = False
+    return logits.masked_fill(torch.empty_like(beyond).scatter_(1, order, beyond), float("-inf"))
+
+
+def draw(weights: torch.Tensor, runs: Sequence[Run]) -> list[int]:
+    """A token of each row of `weights` [R, V], by the chance of its run."""
+    chances = [run.chance.random() if run.chance is not None else 0.0 for run in runs]
+    reached = weights.cumsum(-1)  # [R, V]
+    chance = torch.tensor(chances, dtype=torch.float64)[:, None].to(weights.device)  # [R, 1]
+    # The first token whose sum exceeds the chance: one of no weight exceeds what the one before it does.
+    found = torch.searchsorted(reached, chance * reached[:, -1:] * BELOW_ONE, right=True)  # [R, 1]
+    tokens: list[int] = found[:, 0].clamp(max=weights.shape[-1] - 1).tolist()
+    return tokens

@@ -1,16 +1,22 @@
 """Text from tokens while they come."""
 
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from service.engine.checkpoint.tokenizer import load_tokenizer
 from service.engine.detokenizer import Detokenizer
 from service.settings import EMBEDDED_MODEL
 
-TOKENIZER: Any = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
+TOKENIZERS: dict[str, Any] = {
+    "byte-level": AutoTokenizer.from_pretrained(EMBEDDED_MODEL),
+    "sentencepiece": load_tokenizer(Path(__file__).parents[2] / "data/internvl2/tokenizer"),
+}
 
 
 class Bytes:
@@ -32,11 +38,29 @@ def pieces(detokenizer: Detokenizer, ids: list[int]) -> list[str]:
     return [*found, detokenizer.text[given:]]
 
 
-@given(st.text(max_size=40))
-def test_the_pieces_together_are_the_text(text: str) -> None:
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(text=st.text(max_size=40))
+def test_the_pieces_together_are_the_text(kind: str, text: str) -> None:
     """Whatever the text, its pieces join to what decoding it at once gives."""
-    ids = TOKENIZER.encode(text, add_special_tokens=False)
-    assert "".join(pieces(Detokenizer(TOKENIZER), ids)) == TOKENIZER.decode(ids, skip_special_tokens=True)
+    tokenizer = TOKENIZERS[kind]
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert "".join(pieces(Detokenizer(tokenizer), ids)) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(chance=st.randoms(use_true_random=False))
+def test_special_tokens_within_an_answer_leave_no_trace(kind: str, chance: Random) -> None:
+    """Tokens in any order, special ones among them, join to what decoding them at once gives."""
+    tokenizer = TOKENIZERS[kind]
+    special = tokenizer.all_special_ids
+    ids = [
+        chance.choice(special) if chance.random() < 0.3 else chance.randrange(len(tokenizer))
+        for _ in range(8)
+    ]
+    whole = tokenizer.decode(ids, skip_special_tokens=True)
+    # Of bytes that are no text, what has been given out cannot be taken back.
+    assume("\ufffd" not in whole)
+    assert "".join(pieces(Detokenizer(tokenizer), ids)) == whole
 
 
 @given(st.binary(max_size=30))

@@ -11,14 +11,14 @@ from transformers import (
 
 from service.engine.request import Request, Sampling
 from service.engine.run import Run
-from service.engine.sampler import generator_of, penalise, restrict, sample
+from service.engine.sampler import chance_of, distribution, draw, penalise, sample
 
 VOCABULARY = 50
 
 
 def run_of(**sampling: object) -> Run:
     request = Request((), Sampling(8, **sampling))  # type: ignore[arg-type]
-    return Run(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
+    return Run(request, prompt=[1, 2, 3], chance=chance_of(request.sampling))
 
 
 def logits(rows: int, seed: int = 0) -> torch.Tensor:
@@ -57,15 +57,41 @@ def test_restrictions_leave_what_transformers_leaves(top_k: int, top_p: float) -
         expected = TopKLogitsWarper(top_k)(None, expected)
     if top_p < 1:
         expected = TopPLogitsWarper(top_p)(None, expected)
-    found = restrict(row[0] / 0.7, Sampling(1, temperature=0.7, top_k=top_k, top_p=top_p))
-    torch.testing.assert_close(found.softmax(-1), expected[0].softmax(-1))
+    mine = Sampling(1, temperature=0.7, top_k=top_k, top_p=top_p)
+    others = [Sampling(1, temperature=1.3, top_k=9, top_p=0.4), Sampling(1, temperature=0.9)]
+    found = distribution(torch.cat((logits(1, 1), row, logits(1, 2))), [others[0], mine, others[1]])
+    torch.testing.assert_close(found[1], expected[0].softmax(-1).double())
 
 
 def test_repetition_is_made_less_likely_as_transformers_does() -> None:
     """The penalty divides positive logits of seen tokens and multiplies negative ones."""
-    row, history = logits(1), [4, 4, 9, 17]
-    expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([history]), row.clone())
-    torch.testing.assert_close(penalise(row[0], history, 1.3), expected[0])
+    rows, history = logits(3), [4, 4, 9, 17]
+    expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([history]), rows[1:2].clone())
+    run = run_of(repetition_penalty=1.3)
+    run.prompt, run.answer = history[:2], history[2:]
+    found = penalise(rows, [1], [run])
+    torch.testing.assert_close(found[1], expected[0])
+    torch.testing.assert_close(found[::2], rows[::2])
+
+
+def test_a_penalty_counts_the_answer_as_it_grows() -> None:
+    """Each token of the answer is penalised once it has been written."""
+    run, row = run_of(repetition_penalty=100.0), torch.ones(1, VOCABULARY)
+    row[0, 7], row[0, 8] = 5.0, 4.0
+    for token in (7, 8):
+        assert sample(row, [run]) == [token]
+        run.answer.append(token)
+    assert sample(row, [run])[0] not in (1, 2, 3, 7, 8)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    """Over many draws the frequencies are the probabilities, and what has none is never drawn."""
+    weights = torch.tensor([[0.0, 0.5, 0.0, 0.3, 0.2, 0.0]], dtype=torch.float64)
+    run = run_of(temperature=1.0, seed=3)
+    drawn = [draw(weights, [run])[0] for _ in range(4000)]
+    for token, weight in enumerate(weights[0].tolist()):
+        assert abs(drawn.count(token) / len(drawn) - weight) < 0.03
+    assert set(drawn) == {1, 3, 4}
 
 
 def test_a_penalty_changes_greedy_choices_too() -> None:
