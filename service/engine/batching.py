@@ -12,7 +12,7 @@ from service.engine.features import FeatureCache
 from service.engine.pools import Pools, plan_pools
 from service.engine.run import Run
 from service.engine.runner.protocol import BatchRunner
-from service.engine.sampler import chance_of, sample
+from service.engine.sampler import generator_of, sample
 from service.engine.schedule import Chunk, Scheduler
 from service.engine.worker import Between, fault
 
@@ -69,7 +69,7 @@ class BatchWorker:
 
     def add(self, run: Run) -> None:
         """Queue a run."""
-        run.chance = chance_of(run.request.sampling)
+        run.generator = generator_of(run.request.sampling)
         run.detokenizer = Detokenizer(self.tokenizer, run.request.sampling.stop)
         self.schedule.add(run)
 

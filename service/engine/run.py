@@ -42,7 +42,7 @@ class Run:
     filled: int = 0
     answer: list[int] = field(default_factory=list)
     detokenizer: "Detokenizer | None" = None
-    chance: Random | None = None
+    generator: Random | None = None
     finish: FinishReason | None = None
     error: RequestError | None = None
     cancelled: bool = False

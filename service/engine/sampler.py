@@ -31,7 +31,7 @@ def sample(logits: torch.Tensor, runs: Sequence[Run]) -> list[int]:
     return tokens
 
 
-def chance_of(sampling: Sampling) -> Random | None:
+def generator_of(sampling: Sampling) -> Random | None:
     """A source of chance for one request: the same for the same seed, whatever else is in the batch."""
     return Random(sampling.seed) if sampling.temperature > 0 else None  # noqa: S311 - no secret
 
@@ -90,7 +90,7 @@ def _nucleus(logits: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
 
 def draw(weights: torch.Tensor, runs: Sequence[Run]) -> list[int]:
     """A token of each row of `weights` [R, V], by the chance of its run."""
-    chances = [run.chance.random() if run.chance is not None else 0.0 for run in runs]
+    chances = [run.generator.random() if run.generator is not None else 0.0 for run in runs]
     reached = weights.cumsum(-1)  # [R, V]
     chance = torch.tensor(chances, dtype=torch.float64)[:, None].to(weights.device)  # [R, 1]
     # The first token whose sum exceeds the chance: one of no weight exceeds what the one before it does.

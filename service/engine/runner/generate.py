@@ -12,7 +12,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.detokenizer import Detokenizer
 from service.engine.run import Run
-from service.engine.sampler import chance_of, sample
+from service.engine.sampler import generator_of, sample
 from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
@@ -47,7 +47,7 @@ class GenerateWorker:
 
     def add(self, run: Run) -> None:
         """Queue a run."""
-        run.chance = chance_of(run.request.sampling)
+        run.generator = generator_of(run.request.sampling)
         run.detokenizer = Detokenizer(self.loaded.tokenizer, run.request.sampling.stop)
         self._queue.append(run)
 

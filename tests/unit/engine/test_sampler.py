@@ -11,14 +11,14 @@ from transformers import (
 
 from service.engine.request import Request, Sampling
 from service.engine.run import Run
-from service.engine.sampler import chance_of, distribution, draw, penalise, sample
+from service.engine.sampler import generator_of, distribution, draw, penalise, sample
 
 VOCABULARY = 50
 
 
 def run_of(**sampling: object) -> Run:
     request = Request((), Sampling(8, **sampling))  # type: ignore[arg-type]
-    return Run(request, prompt=[1, 2, 3], chance=chance_of(request.sampling))
+    return Run(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
 
 
 def logits(rows: int, seed: int = 0) -> torch.Tensor:
