@@ -51,8 +51,8 @@ format: $(INSTALLED)  ## Put the code into its form
 train: $(INSTALLED)  ## Train the embedded model anew into build/embedded
 	$(BIN)/python -m training.train --out build/embedded
 
-bench: $(INSTALLED)  ## Measure the service and print a table
-	$(BIN)/python -m bench
+bench: $(INSTALLED)  ## Measure the engine alone; with the server running, `make bench KIND=http`
+	$(BIN)/python -m bench $(or $(KIND),engine)
 
 docs: $(INSTALLED)  ## Make docs/settings.md and docs/errors.md from the code
 	$(BIN)/python docs/reference.py

@@ -1,0 +1,58 @@
+"""Measures captions a second and latencies: `python -m bench engine|http`."""
+
+import argparse
+import asyncio
+import json
+import platform
+import time
+from pathlib import Path
+
+from bench import engine, http
+from bench.figures import HEADER, Figures
+
+
+def main() -> None:
+    """Measure, print a table and write the figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="of the images; new ones by default"
+    )
+    parser.add_argument("--count", type=int, default=640, help="images of each load")
+    parser.add_argument("--out", type=Path, help="file for the figures as JSON")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds.add_parser("engine", help="the engine alone, beside static batches of generate")
+    served = kinds.add_parser("http", help="a server that runs")
+    served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
+    served.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    served.add_argument("--same", action="store_true", help="send one image again and again")
+    arguments = parser.parse_args()
+    if arguments.kind == "engine":
+        found = engine.measure(arguments.seed, count=arguments.count)
+    else:
+        found = asyncio.run(
+            http.measure(
+                arguments.url,
+                model=arguments.model,
+                loads=arguments.clients,
+                count=arguments.count,
+                seed=arguments.seed,
+                same=arguments.same,
+            )
+        )
+    report(found, arguments.out)
+
+
+def report(found: list[Figures], out: Path | None) -> None:
+    """Print the table; write it as JSON with machine and date where a file is named."""
+    print(HEADER)
+    for figures in found:
+        print(figures.row)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        where = {"machine": platform.platform(), "date": time.strftime("%Y-%m-%d")}
+        out.write_text(json.dumps({**where, "figures": [figures.json for figures in found]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The engine alone, without HTTP, beside static batches through transformers' `generate`."""
+
+import asyncio
+import functools
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from bench.closed_loop import closed_loop
+from bench.figures import Figures, figures
+from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
+from service.engine.checkpoint.load import load
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.engine import Engine
+from service.engine.inputs import DecodedTurn
+from service.engine.options import EngineOptions
+from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.media.decode import ImageLimits, decode
+from service.settings import EMBEDDED_MODEL
+
+DECODE = functools.partial(decode, limits=ImageLimits())
+
+
+def static_batches(loaded: LoadedModel, *, size: int, count: int, seed: int) -> Figures:
+    """Batches of `size` from images to text, each to its end, with nothing else to do."""
+    work, right, seconds = samples(count, seed), 0, list[float]()
+    begin = perf_counter()
+    for first in range(0, count, size):
+        batch, start = work[first : first + size], perf_counter()
+        texts = _generate(loaded, batch)
+        seconds += [perf_counter() - start] * len(batch)
+        right += sum(text.strip() == sample.caption for text, sample in zip(texts, batch, strict=True))
+    return figures(f"generate, batches of {size}", seconds, perf_counter() - begin, right=right, errors=0)
+
+
+@torch.inference_mode()
+def _generate(loaded: LoadedModel, batch: list[Sample]) -> list[str]:
+    built = [loaded.inputs.build([DecodedTurn("user", (DECODE(sample.file), PROMPT))]) for sample in batch]
+    ids = torch.tensor([inputs.input_ids for inputs in built])  # [B, S]; all prompts are of one length
+    pixels = np.concatenate([inputs.pixels for inputs in built if inputs.pixels is not None])
+    out = loaded.model.generate(  # type: ignore[operator]
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        pixel_values=torch.from_numpy(pixels),
+        max_new_tokens=MAX_TOKENS,
+        do_sample=False,
+        eos_token_id=sorted(loaded.stop_ids),
+        pad_token_id=loaded.pad_id,
+    )
+    texts: list[str] = loaded.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+    return texts
+
+
+async def in_flight(engine: Engine, *, clients: int, count: int, seed: int) -> Figures:
+    """Requests that keep the engine at `clients` in flight."""
+
+    async def ask(sample: Sample) -> str:
+        turn = Turn("user", (EncodedImage(sample.file), PROMPT))
+        return (await engine.submit(Request((turn,), Sampling(MAX_TOKENS))).result()).text
+
+    return await closed_loop(f"engine, {clients} in flight", ask, samples(count, seed), clients=clients)
+
+
+def measure(seed: int, *, count: int = 640) -> list[Figures]:
+    """Engine and static batches in turn, on one thread."""
+    torch.set_num_threads(1)
+    loaded = load(str(EMBEDDED_MODEL))
+    # A model of its own: the engine fuses the weights of the one it is given.
+    other = load(str(EMBEDDED_MODEL))
+    engine = Engine(loaded, decode=DECODE, options=EngineOptions())
+    engine.start()
+    found: list[Figures] = []
+    try:
+        for number, clients in enumerate((1, 16, 64)):
+            if clients > 1:
+                found.append(static_batches(other, size=clients, count=count, seed=seed + 2 * number))
+            size = count if clients > 1 else count // 4
+            found.append(
+                asyncio.run(in_flight(engine, clients=clients, count=size, seed=seed + 2 * number + 1))
+            )
+    finally:
+        engine.close(10)
+    return found
