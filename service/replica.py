@@ -12,8 +12,10 @@ from service.api.backend import Backend
 from service.api.caption_body import image_limits
 from service.engine import device
 from service.engine.checkpoint.load import load
+from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
+from service.engine.parallel.load import load_parallel
 from service.media.decode import decode
 from service.settings import GenerationDefaults, Settings
 
@@ -44,13 +46,6 @@ class Replica:
 
 
 def _engine(settings: Settings, gpus: int) -> Engine:
-    loaded = load(
-        settings.checkpoint,
-        revision=settings.model_revision,
-        dtype=settings.dtype,
-        device=device.pick(settings.device, gpus),
-        max_tiles=settings.max_tiles,
-    )
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,
@@ -59,4 +54,18 @@ def _engine(settings: Settings, gpus: int) -> Engine:
         cache_bytes=settings.cache_bytes,
         feature_cache_bytes=settings.feature_cache_bytes,
     )
+    loaded = _load(settings, gpus)
     return Engine(loaded, decode=functools.partial(decode, limits=image_limits(settings)), options=options)
+
+
+def _load(settings: Settings, gpus: int) -> LoadedModel:
+    load_it = load
+    if settings.gpus_per_replica > 1:
+        load_it = functools.partial(load_parallel, gpus=settings.gpus_per_replica, given=gpus)
+    return load_it(
+        settings.checkpoint,
+        revision=settings.model_revision,
+        dtype=settings.dtype,
+        device=device.pick(settings.device, gpus),
+        max_tiles=settings.max_tiles,
+    )

@@ -66,6 +66,15 @@ class Settings(BaseSettings):
         "auto",
         description="`auto`: the GPUs that Ray gave the replica, else the CPU. `cuda` fails without a GPU.",
     )
+    gpus_per_replica: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description=(
+            "GPUs that share one model, for models too large for one. It must divide the model's attention "
+            "heads and key-value heads, and `num_gpus` of `ray_actor_options` must be as much."
+        ),
+    )
     max_tiles: int | None = Field(
         None,
         ge=1,

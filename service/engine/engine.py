@@ -22,7 +22,7 @@ from service.engine.run import Run
 from service.engine.runner.choose import choose
 from service.engine.stats import EngineDescription, EngineStats
 from service.engine.warm_up import warm_up
-from service.engine.worker import Worker, fault
+from service.engine.worker import Supervised, Worker, fault
 from service.errors import EngineStopped, ErrorCode, RequestError
 
 logger = logging.getLogger("capstan.engine")
@@ -74,6 +74,8 @@ class Engine:
         self._intake.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
+        if isinstance(self._worker, Supervised):
+            self._worker.close()
 
     def submit(self, request: Request) -> Generation:
         """Take a request; to be called on the event loop that awaits its result.
@@ -92,6 +94,8 @@ class Engine:
         """Raise EngineStopped where the loop has ended or hangs in a step."""
         if not self._thread.is_alive():
             raise EngineStopped("the engine's thread has ended")
+        if isinstance(self._worker, Supervised):
+            self._worker.check()
         silence = time.monotonic() - self._beat
         if silence > self.options.stall_seconds:
             raise EngineStopped(

@@ -1,7 +1,7 @@
 """What the engine's thread drives: something that takes runs and advances them step by step."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from service.engine.run import Run
 from service.errors import ErrorCode, RequestError
@@ -47,6 +47,19 @@ class Worker(Protocol):
     @property
     def active(self) -> int:
         """Runs that are being worked on."""
+        ...
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """A worker that has processes of its own, which may be lost and must be ended."""
+
+    def check(self) -> None:
+        """Raise EngineStopped where it can work no more. Safe to call from any thread."""
+        ...
+
+    def close(self) -> None:
+        """End its processes; returns when none is left. Safe to call from any thread, and twice."""
         ...
 
 

@@ -51,9 +51,14 @@ class StoredTensor:
         return prod(self.shape)
 
     @property
+    def item_bytes(self) -> int:
+        """Bytes of a number in the file."""
+        return ITEM_BYTES.get(self.kind, 4)
+
+    @property
     def stored_bytes(self) -> int:
         """Bytes in the file."""
-        return self.elements * ITEM_BYTES.get(self.kind, 4)
+        return self.elements * self.item_bytes
 
     def bytes_as(self, dtype: torch.dtype) -> int:
         """Bytes in memory once floating-point numbers are in `dtype`."""

@@ -19,7 +19,7 @@ from service.engine.checkpoint.progress import size
 from service.engine.checkpoint.room import refuse_too_large
 from service.engine.checkpoint.source import locate
 from service.engine.checkpoint.stops import pad_id
-from service.engine.checkpoint.weights import load_weights
+from service.engine.checkpoint.weights import load_weights, quiet
 from service.engine.device import free_bytes
 from service.errors import CheckpointError
 
@@ -36,11 +36,13 @@ def load(
     device: torch.device | None = None,
     max_tiles: int | None = None,
     attention: str = "sdpa",
+    shards: int = 1,
 ) -> LoadedModel:
     """Load a checkpoint, check it whole, and give all that is needed to talk to it.
 
     `name` is a directory or a hub id, `revision` a branch, tag or commit of the latter. `device` is the CPU
-    where none is given. `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound).
+    where none is given. `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound). With
+    `shards` above 1 this process is one of as many that torch.distributed has joined, and reads its part.
     Raises CheckpointError or DeviceError, each one sentence that says what is wrong and what to do.
     """
     start = time.monotonic()
@@ -50,7 +52,9 @@ def load(
     plan = _plan(directory, max_tiles)
     with WeightFiles(directory) as files:
         needed = files.bytes_as(precision)
-        refuse_too_large(needed, free_bytes(device), precision, device)
+        # Shards on the CPU share one memory; each GPU has its own.
+        share = needed if device.type == "cpu" else needed // shards
+        refuse_too_large(share, free_bytes(device), precision, device)
         model = load_weights(
             plan.model_class,
             plan.config,
@@ -59,8 +63,40 @@ def load(
             dtype=precision,
             device=device,
             attention=attention,
+            shards=shards,
         )
     _tell(name, model, precision, device, time.monotonic() - start)
+    return _loaded(plan, model, name, revision, device=device, dtype=precision)
+
+
+def outline(
+    name: str,
+    directory: Path,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_tiles: int | None,
+) -> LoadedModel:
+    """All but the weights of the checkpoint in `directory`: the model is on the meta device.
+
+    For a process that talks to a model which others compute. Raises CheckpointError.
+    """
+    plan = _plan(directory, max_tiles)
+    with quiet(), torch.device("meta"):
+        model = plan.model_class(plan.config)
+    return _loaded(plan, model, name, revision, device=device, dtype=dtype)
+
+
+def _loaded(
+    plan: Plan,
+    model: PreTrainedModel,
+    name: str,
+    revision: str | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> LoadedModel:
     return LoadedModel(
         name=name,
         revision=revision,
@@ -72,7 +108,7 @@ def load(
         pad_id=pad_id(plan.tokenizer, plan.stop_ids),
         context_length=plan.context_length,
         device=device,
-        dtype=precision,
+        dtype=dtype,
     )
 
 

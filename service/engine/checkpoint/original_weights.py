@@ -65,18 +65,20 @@ class SplitInterleaved(ConversionOps):
     ) -> dict[str, Any]:
         """Split one fused tensor [K * (G + 2) * D, ...] into query, key and value.
 
-        K key-value heads, each with G query heads; D channels a head. A tensor that cannot be split so is
-        given back whole, and is then refused with its shape.
+        K key-value heads, each with G query heads; D channels a head. On one of several shards K is the
+        number of heads of that shard. A tensor that cannot be split so is given back whole, and is then
+        refused with its shape.
         """
         (tensors,) = input_dict.values()
         fused: torch.Tensor = tensors[0] if isinstance(tensors, list) else tensors
         config: Any = kwargs["config"]
         text = config.text_config
-        heads, groups = text.num_key_value_heads, text.num_attention_heads // text.num_key_value_heads
-        if fused.shape[0] % (heads * (groups + 2)):
+        groups = text.num_attention_heads // text.num_key_value_heads
+        channels = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        if fused.shape[0] % ((groups + 2) * channels):
             return dict.fromkeys(target_patterns, fused)
         rest = fused.shape[1:]
-        parts = fused.view(heads, groups + 2, -1, *rest)  # [K, G + 2, D, ...]
+        parts = fused.view(-1, groups + 2, channels, *rest)  # [K, G + 2, D, ...]
         query = parts[:, :groups].reshape(-1, *rest)  # [K * G * D, ...]
         key = parts[:, groups].reshape(-1, *rest)  # [K * D, ...]
         value = parts[:, groups + 1].reshape(-1, *rest)  # [K * D, ...]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as library_logging
 
 from service.engine.checkpoint.files import StoredTensor, WeightFiles
@@ -27,8 +28,12 @@ class CountedTensor:
 
     def __getitem__(self, index: object) -> torch.Tensor:
         tensor: torch.Tensor = self._stored.view[index]
-        self._progress.add(self._stored.stored_bytes)
+        self._progress.add(tensor.numel() * self._stored.item_bytes)
         return tensor
+
+    def get_shape(self) -> list[int]:
+        """The whole shape, which decides what part of the tensor a shard reads."""
+        return list(self._stored.shape)
 
 
 def load_weights(
@@ -40,8 +45,12 @@ def load_weights(
     dtype: torch.dtype,
     device: torch.device,
     attention: str,
+    shards: int = 1,
 ) -> PreTrainedModel:
     """Build a model and read its weights straight onto the device, tensor by tensor.
+
+    With `shards` above 1, only this process' part of each: transformers divides the model as its tensor
+    parallel plan says and takes the device of this rank, which must be `device`.
 
     Raises CheckpointError for a parameter without a tensor, a tensor without a parameter, or a wrong shape:
     transformers only warns and fills in random numbers.
@@ -59,7 +68,8 @@ def load_weights(
                 attn_implementation=attention,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                device_map=None if device.type == "cpu" else {"": device},
+                device_map=None if device.type == "cpu" or shards > 1 else {"": device},
+                distributed_config=DistributedConfig(tp_size=shards, tp_plan="auto") if shards > 1 else None,
             )
         except (RuntimeError, ValueError, ImportError) as error:
             raise CheckpointError(f"the model cannot be built from its config.json: {error}") from error

@@ -7,6 +7,8 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.device import free_bytes
 from service.engine.features import FeatureCache
 from service.engine.options import EngineOptions
+from service.engine.parallel.load import ParallelModel
+from service.engine.parallel.worker import ParallelWorker
 from service.engine.runner import direct
 from service.engine.runner.generate import GenerateWorker
 from service.engine.worker import Worker
@@ -17,6 +19,8 @@ LEAST_CONTEXT = 256
 
 def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) -> Worker:
     """The quickest worker that computes what the model's configuration says."""
+    if isinstance(loaded, ParallelModel):
+        return ParallelWorker(loaded, silence_seconds=options.stall_seconds)
     if not direct.serves(loaded):
         return GenerateWorker(loaded)
     runner = direct.DirectRunner(loaded)

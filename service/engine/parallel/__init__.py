@@ -1,0 +1,1 @@
+"""A model on several GPUs: one process each, every layer divided among them."""

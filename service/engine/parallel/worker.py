@@ -1,0 +1,180 @@
+"""The worker over several GPUs: batches that every rank computes in lockstep, a token a step."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from service.engine.detokenizer import Detokenizer
+from service.engine.parallel.load import ParallelModel
+from service.engine.parallel.messages import Batch, Chosen, Ended, Failed, Finished, FromRank, Parcel, Row
+from service.engine.run import Run
+from service.engine.runner.generate import LARGEST_BATCH, join
+from service.engine.runner.generate import _form as form
+from service.engine.worker import Between, fault
+
+logger = logging.getLogger("capstan.engine")
+
+# A step waits this long for a token, so that deadlines and clients that leave are seen during long prefills.
+STEP_SECONDS = 0.05
+# When one rank says that it failed, the others say so within this time, or they never will.
+AGREE_SECONDS = 5.0
+
+
+@dataclass
+class Flight:
+    """A batch that the ranks compute. `rows` stay in place; `outcomes` is what each rank said at its end."""
+
+    rows: list[Run]
+    heard: float
+    tokens: int = 0
+    outcomes: dict[int, Finished | Failed] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether some rank failed."""
+        return any(isinstance(outcome, Failed) for outcome in self.outcomes.values())
+
+    @property
+    def together(self) -> bool:
+        """Whether all ranks ended at the same token, in the same way."""
+        ends = {isinstance(outcome, Failed) and outcome.tokens for outcome in self.outcomes.values()}
+        kinds = {type(outcome) for outcome in self.outcomes.values()}
+        return len(ends) == len(kinds) == 1
+
+
+class ParallelWorker:
+    """See `Worker`. A batch runs from its prompts to its last answer; others wait."""
+
+    name = "parallel"
+    cache_bytes = 0
+
+    def __init__(self, loaded: ParallelModel, *, silence_seconds: float) -> None:
+        self.loaded = loaded
+        self.group = loaded.group
+        self.silence_seconds = silence_seconds
+        self.longest = loaded.context_length
+        self.slots = LARGEST_BATCH
+        self.prefilled = 0
+        self.decoded = 0
+        # Tensors are joined here and travel from here, so the replica itself never touches a GPU.
+        self._joining = replace(loaded, device=torch.device("cpu"))
+        self._queue: deque[Run] = deque()
+        self._batch: list[Run] = []
+        self._flight: Flight | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Runs that no batch has taken yet."""
+        return len(self._queue)
+
+    @property
+    def active(self) -> int:
+        """Runs of the batch."""
+        return len(self._batch)
+
+    def add(self, run: Run) -> None:
+        """Queue a run."""
+        run.detokenizer = Detokenizer(self.loaded.tokenizer, run.request.sampling.stop)
+        self._queue.append(run)
+
+    def running(self) -> Iterable[Run]:
+        """The runs of the batch."""
+        return self._batch
+
+    def retire(self) -> list[Run]:
+        """Let go of the runs that are done; the rest of their batch goes on without them."""
+        ended = [run for run in (*self._queue, *self._batch) if run.done]
+        self._queue = deque(run for run in self._queue if not run.done)
+        self._batch = [run for run in self._batch if not run.done]
+        return ended
+
+    def check(self) -> None:
+        """Raise EngineStopped where a rank is lost."""
+        self.group.check()
+
+    def close(self) -> None:
+        """End all ranks."""
+        self.group.close()
+
+    def step(self, between: Between) -> bool:  # noqa: ARG002 - a step is one token at most
+        """Begin a batch, or take what the ranks have computed of it."""
+        if self.group.failure is not None:
+            return self._fault([*self._queue, *self._batch])
+        if self._flight is None:
+            return self._begin()
+        self._follow(self._flight)
+        return True
+
+    def _begin(self) -> bool:
+        batch = self._next_batch()
+        if not batch:
+            return False
+        self._batch = batch
+        try:
+            parcels = {name: Parcel.of(tensor) for name, tensor in join(batch, self._joining).items()}
+        except Exception:
+            logger.exception("a batch of %d requests could not be joined", len(batch))
+            return self._fault(batch)
+        rows = tuple(Row(run.prompt, run.request.sampling, run.limit) for run in batch)
+        whole = Batch(rows, parcels)
+        for run in batch:
+            run.inputs = None
+        self._flight = Flight(list(batch), heard=time.monotonic())
+        for rank in range(self.group.size):
+            self.group.send(rank, whole if rank == 0 else whole.outline)
+        self.prefilled += sum(len(run.prompt) for run in batch)
+        return True
+
+    def _next_batch(self) -> list[Run]:
+        """The first waiting run and those after it whose tensors can be joined with its own."""
+        waiting = [run for run in self._queue if not run.done]
+        batch = [run for run in waiting if form(run) == form(waiting[0])][:LARGEST_BATCH]
+        for run in batch:
+            self._queue.remove(run)
+        return batch
+
+    def _follow(self, flight: Flight) -> None:
+        for rank, message in self.group.receive(STEP_SECONDS):
+            flight.heard = time.monotonic()
+            self._hear(flight, rank, message)
+        silence = time.monotonic() - flight.heard
+        if len(flight.outcomes) == self.group.size:
+            self._settle(flight)
+        elif flight.failed and silence > AGREE_SECONDS:
+            self.group.fail(f"ranks {sorted(flight.outcomes)} of {self.group.size} failed where others go on")
+        elif silence > self.silence_seconds:
+            self.group.fail(
+                f"ranks have been silent for {silence:.0f} s; the limit is {self.silence_seconds:.0f}"
+            )
+
+    def _hear(self, flight: Flight, rank: int, message: FromRank) -> None:
+        if isinstance(message, Chosen):
+            self._take(flight, message.tokens)
+        elif isinstance(message, Finished | Failed):
+            flight.outcomes[rank] = message
+
+    def _take(self, flight: Flight, tokens: Sequence[int]) -> None:
+        for run, token in zip(flight.rows, tokens, strict=True):
+            if not run.done:
+                run.take(token, self.loaded.stop_ids)
+                self.decoded += 1
+        flight.tokens += 1
+        self.group.send(0, Ended([run.done for run in flight.rows]))
+
+    def _settle(self, flight: Flight) -> None:
+        """End a batch that every rank has ended."""
+        self._flight = None
+        if not flight.together:
+            self.group.fail(f"the {self.group.size} ranks are out of step after {flight.tokens} tokens")
+        self._fault(flight.rows)
+
+    def _fault(self, runs: Iterable[Run]) -> bool:
+        """Tell those that still wait for an answer that there will be none."""
+        left = [run for run in runs if not run.done]
+        for run in left:
+            run.error = fault()
+        return bool(left)
