@@ -49,7 +49,9 @@ class Batches(IterableDataset[Batch]):
 
 def in_background(batches: Batches) -> DataLoader[Batch]:
     """The same batches, drawn by one process beside the training."""
-    return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
+    return DataLoader(
+        batches, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
+    )
 
 
 def _sample(

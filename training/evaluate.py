@@ -2,109 +2,110 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from transformers import AutoTokenizer, InternVLForConditionalGeneration, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from service.media.tiles import tiles
-from training.batches import SPEC, prompt_text
+from service.media.tiles import tile_count
+from training.batches import SPEC
+from training.captioner import Captioner
 from training.prompts import PROMPTS
 from training.shapes import draw, random_image, random_scene
 
-# Training draws from the seeds near 1.
+# Training draws from the seeds near 1, its held-out images from those near 500,000.
 FIRST_SEED = 900_000
 BATCH = 32
-LONGEST_CAPTION = 24
+UNSEEN_PROMPT = "Kindly summarise this drawing for somebody who cannot see it."
 
-Draw = Callable[[np.random.Generator], tuple[Image.Image, str]]
+Drawn = tuple[Image.Image, str]
+Draw = Callable[[np.random.Generator], Drawn]
 
 
-def plain(rng: np.random.Generator) -> tuple[Image.Image, str]:
-    """112 x 112 pixels, hard edges, no compression."""
+def sized(rng: np.random.Generator, *, width: int = 112, height: int = 112, smooth: bool = False) -> Drawn:
+    """An uncompressed drawing of the given size."""
     scene = random_scene(rng)
-    return draw(scene, rng), scene.caption
+    return draw(scene, rng, width=width, height=height, smooth=smooth), scene.caption
 
 
-def large(rng: np.random.Generator) -> tuple[Image.Image, str]:
-    """336 x 336 pixels with smooth edges, larger than any that training drew."""
-    scene = random_scene(rng)
-    return draw(scene, rng, width=336, height=336, smooth=True), scene.caption
+def of_tiles(rng: np.random.Generator, *, count: int) -> Drawn:
+    """A drawing of the training distribution that is cut into `count` tiles, the thumbnail among them."""
+    while True:
+        image, caption = random_image(rng)
+        if tile_count(*image.size, SPEC) == count:
+            return image, caption
 
 
-SETS: dict[str, Draw] = {"112 x 112, plain": plain, "as trained on": random_image, "336 x 336, smooth": large}
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a kind of image and the prompt that goes with it."""
+
+    name: str
+    draw: Draw
+    prompt: str = PROMPTS[0]
 
 
-class Captioner:
-    """A checkpoint that captions images through transformers' own `generate`, in float32 on the CPU."""
-
-    def __init__(self, directory: Path) -> None:
-        self.model = InternVLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
-        self.model.eval()
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            directory, padding_side="left"
-        )
-
-    @torch.inference_mode()
-    def caption(self, images: list[Image.Image], prompt: str = PROMPTS[0]) -> list[str]:
-        """Caption a batch of RGB images."""
-        cut = [tiles(image, SPEC) for image in images]  # each [T, 3, H, W]
-        inputs = self.tokenizer(
-            [prompt_text(prompt, len(one)) for one in cut], padding=True, return_tensors="pt"
-        )
-        ids = self.model.generate(  # type: ignore[misc]  # the mixin's protocol is narrower than the class
-            **inputs, pixel_values=torch.from_numpy(np.concatenate(cut)), max_new_tokens=LONGEST_CAPTION
-        )
-        answers = ids[:, inputs["input_ids"].shape[1] :]  # [B, S]
-        return self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+LARGE = ((336, 336), (448, 448), (448, 224), (224, 448))
+# One tile, and four: shapes of images that training hardly drew.
+RARE = ((64, 64), (300, 100))
+ROWS = (
+    Row("112 x 112, hard edges, the service's prompt", sized),
+    Row('112 x 112, hard edges, "Describe the image."', sized, PROMPTS[1]),
+    Row("112 x 112, hard edges, a prompt never seen", sized, UNSEEN_PROMPT),
+    Row("the training distribution", random_image),
+    *(Row(f"of these, {count} tile{'s' * (count > 1)}", partial(of_tiles, count=count)) for count in (3, 5)),
+    *(
+        Row(f"{w} x {h}, smooth edges", partial(sized, width=w, height=h, smooth=True))
+        for w, h in LARGE + RARE
+    ),
+)
 
 
-def accuracy(
-    captioner: Captioner, drawing: Draw, *, count: int, seed: int, prompt: str = PROMPTS[0]
-) -> float:
+def answers(captioner: Captioner, row: Row, *, count: int, seed: int) -> Iterator[tuple[str, str]]:
+    """The true caption of each of `count` new images, and the one that was given."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, count, BATCH):
+        drawn = [row.draw(rng) for _ in range(min(BATCH, count - first))]
+        given = captioner.caption([image for image, _ in drawn], row.prompt)
+        yield from zip((truth for _, truth in drawn), given, strict=True)
+
+
+def accuracy(captioner: Captioner, row: Row, *, count: int, seed: int) -> float:
     """The share of `count` new images whose caption is right to the last character."""
-    rng, right = np.random.default_rng(seed), 0
-    for first in range(0, count, BATCH):
-        samples = [drawing(rng) for _ in range(min(BATCH, count - first))]
-        captions = captioner.caption([image for image, _ in samples], prompt)
-        right += sum(found == truth for found, (_, truth) in zip(captions, samples, strict=True))
-    return right / count
+    return sum(truth == given for truth, given in answers(captioner, row, count=count, seed=seed)) / count
 
 
-def confusions(captioner: Captioner, *, count: int, seed: int) -> Counter[tuple[str, str]]:
-    """The words that were taken for others on plain images: (true word, word said)."""
-    rng, found = np.random.default_rng(seed), Counter[tuple[str, str]]()
-    for first in range(0, count, BATCH):
-        samples = [plain(rng) for _ in range(min(BATCH, count - first))]
-        captions = captioner.caption([image for image, _ in samples])
-        for said, (_, truth) in zip(captions, samples, strict=True):
-            pairs = zip(truth.split(), said.split(), strict=False)
-            found.update(pair for pair in pairs if pair[0] != pair[1])
+def confusions(pairs: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """The words that were taken for others: (true word, word given)."""
+    found = Counter[tuple[str, str]]()
+    for truth, given in pairs:
+        words = zip(truth.split(), given.split(), strict=False)
+        found.update((right, said) for right, said in words if right != said)
     return found
 
 
 def main() -> None:
-    """Print a table of accuracies."""
+    """Print a table of accuracies, then the words taken for others."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="the checkpoint")
     parser.add_argument("--count", type=int, default=1000, help="images of each kind")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    captioner = Captioner(arguments.directory)
-    print("| images | prompt | right |\n| --- | --- | --- |")
-    for index, (name, drawing) in enumerate(SETS.items()):
-        for prompt in PROMPTS[:2]:
-            share = accuracy(
-                captioner, drawing, count=arguments.count, seed=FIRST_SEED + index, prompt=prompt
-            )
-            print(f"| {name} | {prompt[:24]}... | {share:.1%} |", flush=True)
-    for (truth, said), times in confusions(captioner, count=arguments.count, seed=FIRST_SEED).most_common(8):
-        print(f"{truth} taken for {said}: {times}")
+    captioner, all_pairs = Captioner(arguments.directory), list[tuple[str, str]]()
+    print(f"| {arguments.count} new images each | right |\n| --- | --- |")
+    for index, row in enumerate(ROWS):
+        pairs = list(answers(captioner, row, count=arguments.count, seed=FIRST_SEED + index))
+        all_pairs += pairs
+        right = sum(truth == given for truth, given in pairs)
+        print(f"| {row.name} | {right / len(pairs):.1%} |", flush=True)
+    print(f"\nOf {len(all_pairs)} captions, words taken for others:")
+    for (truth, given), times in confusions(all_pairs).most_common(12):
+        print(f"{truth} -> {given}: {times}")
 
 
 if __name__ == "__main__":

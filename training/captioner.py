@@ -1,0 +1,38 @@
+"""A checkpoint that captions images through transformers' own `generate`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, InternVLForConditionalGeneration, PreTrainedTokenizerBase
+
+from service.media.tiles import tiles
+from training.batches import SPEC, prompt_text
+from training.prompts import PROMPTS
+
+LONGEST_CAPTION = 24
+
+
+class Captioner:
+    """A checkpoint in float32 on the CPU, as it is after its round trip through bfloat16."""
+
+    def __init__(self, directory: Path) -> None:
+        self.model = InternVLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+        self.model.eval()
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            directory, padding_side="left"
+        )
+
+    @torch.inference_mode()
+    def caption(self, images: list[Image.Image], prompt: str = PROMPTS[0]) -> list[str]:
+        """Caption a batch of RGB images."""
+        cut = [tiles(image, SPEC) for image in images]  # each [T, 3, H, W]
+        inputs = self.tokenizer(
+            [prompt_text(prompt, len(one)) for one in cut], padding=True, return_tensors="pt"
+        )
+        ids = self.model.generate(  # type: ignore[misc]  # the mixin's protocol is narrower than the class
+            **inputs, pixel_values=torch.from_numpy(np.concatenate(cut)), max_new_tokens=LONGEST_CAPTION
+        )
+        answers = ids[:, inputs["input_ids"].shape[1] :]  # [B, S]
+        return self.tokenizer.batch_decode(answers, skip_special_tokens=True)
