@@ -9,8 +9,9 @@ from service.engine.features import FeatureCache
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.worker import ParallelWorker
-from service.engine.runner import direct
+from service.engine.runner import direct, forward
 from service.engine.runner.generate import GenerateWorker
+from service.engine.runner.protocol import BatchRunner
 from service.engine.worker import Worker
 from service.errors import DeviceError
 
@@ -21,9 +22,9 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
     """The quickest worker that computes what the model's configuration says."""
     if isinstance(loaded, ParallelModel):
         return ParallelWorker(loaded, silence_seconds=options.stall_seconds)
-    if not direct.serves(loaded):
+    runner = _runner(loaded)
+    if runner is None:
         return GenerateWorker(loaded)
-    runner = direct.DirectRunner(loaded)
     budget = cache_budget(loaded, options)
     if budget < LEAST_CONTEXT * runner.token_bytes:
         raise DeviceError(
@@ -40,6 +41,12 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         prefill_tokens=options.prefill_tokens,
         features=features,
     )
+
+
+def _runner(loaded: LoadedModel) -> BatchRunner | None:
+    if direct.serves(loaded):
+        return direct.DirectRunner(loaded)
+    return forward.ForwardRunner(loaded) if forward.serves(loaded) else None
 
 
 def cache_budget(loaded: LoadedModel, options: EngineOptions) -> int:

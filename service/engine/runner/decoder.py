@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 from service.engine.runner.cache import Cache, CacheShape
+from service.engine.runner.rows import Rows
 from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
 
 
@@ -25,22 +26,6 @@ class DecoderLayer:
     down: Linear
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The first `count` rows of a pool, which take part in a decode step within `length` cached tokens.
-
-    `positions` [B] is where each writes, `places` [B * 2K] the same for the cache, and `mask` [B, 1, 1, L] is
-    0 up to there and minus infinity beyond.
-    """
-
-    pool: int
-    count: int
-    length: int
-    positions: torch.Tensor
-    places: torch.Tensor
-    mask: torch.Tensor
-
-
 class Decoder:
     """Runs the layers. `model` is transformers' language model without its head, `config` its text config."""
 
@@ -48,7 +33,7 @@ class Decoder:
         self.query_heads = config.num_attention_heads
         self.key_heads = config.num_key_value_heads
         self.channels = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.embedding = model.embed_tokens.weight.data
+        self.embedding: torch.Tensor = model.embed_tokens.weight.data
         self.layers = [_layer(layer) for layer in model.layers]
         self.final = norm(model.norm)
         self.head = linear(head)
@@ -60,6 +45,10 @@ class Decoder:
         first, second = sine.chunk(2, -1)  # each [context_length, 1, D / 2]
         self.sine = torch.cat((-first, second), -1)  # [context_length, 1, D]
         self.shape = CacheShape(len(self.layers), self.key_heads, self.channels, weight.dtype, weight.device)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings [..., H] of ids [...]."""
+        return self.embedding[ids]
 
     def angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and signed sine of the rotary embedding for positions [N], each [N, 1, D]."""
@@ -94,7 +83,7 @@ class Decoder:
 
     def decode(self, ids: torch.Tensor, cache: Cache, pools: Sequence[Rows]) -> torch.Tensor:
         """One token for every row: ids [B] of all pools in turn; logits [B, V]."""
-        x = self.embedding[ids]  # [B, H]
+        x = self.embed(ids)  # [B, H]
         cosine, sine = self.angles(
             pools[0].positions if len(pools) == 1 else torch.cat([rows.positions for rows in pools])
         )

@@ -10,8 +10,9 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pools import Place, PoolPlan
 from service.engine.run import Run
 from service.engine.runner.cache import Cache
-from service.engine.runner.decoder import Decoder, Rows
-from service.engine.runner.prompts import group, read
+from service.engine.runner.decoder import Decoder
+from service.engine.runner.prompts import in_batches, read
+from service.engine.runner.rows import last_tokens, rows_of
 from service.engine.runner.vision import Vision
 from service.engine.schedule import Chunk
 
@@ -20,9 +21,6 @@ LANGUAGE_MODELS = ("llama", "qwen2", "qwen3")
 
 # Kinds of rotary embedding that are a table of the position; "dynamic" is one as far as the context goes.
 ROPES = ("default", "linear", "dynamic", "llama3", "yarn")
-
-# A decode step reads the cache in multiples of this many tokens, so that masks have few shapes.
-LENGTH_STEP = 16
 
 
 def serves(loaded: LoadedModel) -> bool:
@@ -35,10 +33,22 @@ def serves(loaded: LoadedModel) -> bool:
         text.model_type in LANGUAGE_MODELS
         and text.hidden_act == "silu"
         and not windowed
-        and loaded.model.config.vision_feature_layer == -1
-        and loaded.model.config.vision_config.hidden_act == "gelu"
+        and _sees(loaded)
         and text.rope_parameters.get("rope_type", "default") in ROPES
         and loaded.context_length <= text.max_position_embeddings
+    )
+
+
+def _sees(loaded: LoadedModel) -> bool:
+    """Whether the vision tower is one that `Vision` computes."""
+    config: Any = loaded.model.config
+    vision = config.vision_config
+    return bool(
+        config.vision_feature_layer == -1
+        and config.vision_feature_select_strategy == "default"
+        and config.projector_hidden_act == "gelu"
+        and vision.hidden_act == "gelu"
+        and vision.use_absolute_position_embeddings
     )
 
 
@@ -73,34 +83,9 @@ class DirectRunner:
 
     def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Read chunks of prompts; logits in their order."""
-        rows: dict[int, torch.Tensor] = {}
-        for batch in group(chunks):
-            for chunk, logits in zip(batch.chunks, read(self.decoder, batch, self.cache), strict=True):
-                rows[id(chunk)] = logits
-        return torch.stack([rows[id(chunk)] for chunk in chunks])  # [B, V]
+        return in_batches(chunks, lambda batch: read(self.decoder, batch, self.cache))
 
     def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
         """One token for every run."""
-        ids = [_last_token(run) for pool in running for run in pool]
-        pools = [self._rows(index, pool) for index, pool in enumerate(running) if pool]
-        return self.decoder.decode(torch.tensor(ids, device=self.device), self.cache, pools)
-
-    def _rows(self, index: int, pool: Sequence[Run]) -> Rows:
-        positions = [run.filled for run in pool]
-        length = -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP
-        length = min(self.cache.capacity(index), length)
-        where = torch.tensor(positions, device=self.device)  # [B]
-        beyond = torch.arange(length, device=self.device) > where[:, None]  # [B, L]
-        mask = torch.zeros(beyond.shape, dtype=self.dtype, device=self.device)
-        return Rows(
-            pool=index,
-            count=len(pool),
-            length=length,
-            positions=where,
-            places=self.cache.places(index, where),
-            mask=mask.masked_fill_(beyond, float("-inf"))[:, None, None],  # [B, 1, 1, L]
-        )
-
-
-def _last_token(run: Run) -> int:
-    return run.answer[-1] if run.answer else 0
+        ids = torch.tensor(last_tokens(running), device=self.device)  # [B]
+        return self.decoder.decode(ids, self.cache, rows_of(self.cache, running))

@@ -1,6 +1,6 @@
 """Reading prompts into the cache: many short ones as one batch, a long one chunk by chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +46,21 @@ def group(chunks: Sequence[Chunk]) -> list[PromptBatch]:
     return later + [PromptBatch(tuple(batch)) for batch in batches]
 
 
+def in_batches(chunks: Sequence[Chunk], read_batch: Callable[[PromptBatch], torch.Tensor]) -> torch.Tensor:
+    """Read chunks batch by batch, each giving logits [B, V]; all logits in the order of the chunks."""
+    batches = group(chunks)
+    found = torch.cat([read_batch(batch) for batch in batches])  # [B, V], in the order of the batches
+    row = {id(chunk): row for row, chunk in enumerate(chunk for batch in batches for chunk in batch.chunks)}
+    order = [row[id(chunk)] for chunk in chunks]
+    return found if order == sorted(order) else found[order]
+
+
 def _same_pool(one: Chunk, other: Chunk) -> bool:
-    return _place(one).pool == _place(other).pool
+    return place_of(one).pool == place_of(other).pool
 
 
-def _place(chunk: Chunk) -> Place:
+def place_of(chunk: Chunk) -> Place:
+    """The row that a chunk is read into."""
     if chunk.run.place is None:
         raise RuntimeError("a chunk is read of a run that has no row")
     return chunk.run.place
@@ -59,9 +69,9 @@ def _place(chunk: Chunk) -> Place:
 def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
     """Read a batch into the cache; logits [B, V] after the last token of each chunk."""
     device, lengths = decoder.embedding.device, batch.lengths
-    longest, start, pool = max(lengths), batch.start, _place(batch.chunks[0]).pool
-    rows = torch.tensor([_place(chunk).row for chunk in batch.chunks], device=device)
-    x = embed(decoder, batch, longest)  # [B, S, H]
+    longest, start, pool = max(lengths), batch.start, place_of(batch.chunks[0]).pool
+    rows = torch.tensor([place_of(chunk).row for chunk in batch.chunks], device=device)
+    x = embed(decoder.embed, batch, device)  # [B, S, H]
     cosine, sine = decoder.angles(torch.arange(start, start + longest, device=device))  # each [S, 1, D]
     last = torch.tensor(lengths, device=device) - 1  # [B]
     index = torch.arange(len(lengths), device=device)
@@ -71,7 +81,7 @@ def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
         cache.entries[pool][number][rows, :, start : start + longest] = both
         key, value = both.chunk(2, 1)  # each [B, K, S, D]
         if start:
-            row = _place(batch.chunks[0]).row
+            row = place_of(batch.chunks[0]).row
             key, value = cache.rows(pool, number, slice(row, row + 1), start + longest)  # [1, K, L, D]
         mask: torch.Tensor | None = None
         if number + 1 == len(decoder.layers):  # of the last layer only the last token is of use
@@ -84,8 +94,11 @@ def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
     return decoder.logits(x[:, 0])
 
 
-def embed(decoder: Decoder, batch: PromptBatch, longest: int) -> torch.Tensor:
-    """Embeddings [B, S, H] of a batch, image features in their places."""
+def embed(
+    embedding: Callable[[torch.Tensor], torch.Tensor], batch: PromptBatch, device: torch.device
+) -> torch.Tensor:
+    """Embeddings [B, S, H] of a batch, image features in their places; `embedding` is that of ids [B, S]."""
+    longest = max(batch.lengths)
     ids = np.zeros((len(batch.chunks), longest), np.int64)
     places, features = [], []
     for row, chunk in enumerate(batch.chunks):
@@ -95,8 +108,7 @@ def embed(decoder: Decoder, batch: PromptBatch, longest: int) -> torch.Tensor:
             first, end = np.searchsorted(run.image_positions, (chunk.start, chunk.end))
             places.append(run.image_positions[first:end] - chunk.start + row * longest)
             features.append(run.features[first:end])
-    device = decoder.embedding.device
-    x: torch.Tensor = decoder.embedding[torch.from_numpy(ids).to(device)]  # [B, S, H]
+    x = embedding(torch.from_numpy(ids).to(device))  # [B, S, H]
     if places:
         where = torch.from_numpy(np.concatenate(places)).to(device)  # [N]
         x.view(-1, x.shape[-1])[where] = torch.cat(features)

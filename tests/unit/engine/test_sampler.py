@@ -11,7 +11,7 @@ from transformers import (
 
 from service.engine.request import Request, Sampling
 from service.engine.run import Run
-from service.engine.sampler import generator_of, distribution, draw, penalise, sample
+from service.engine.sampler import distribution, draw, generator_of, penalise, sample
 
 VOCABULARY = 50
 

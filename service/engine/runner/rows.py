@@ -1,0 +1,55 @@
+"""Rows of the cache that take part in a decode step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from service.engine.run import Run
+from service.engine.runner.cache import Cache
+
+# A decode step reads the cache in multiples of this many tokens, so that masks have few shapes.
+LENGTH_STEP = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The first `count` rows of a pool, which take part in a decode step within `length` cached tokens.
+
+    `positions` [B] is where each writes, `places` [B * 2K] the same for the cache, and `mask` [B, 1, 1, L] is
+    0 up to there and minus infinity beyond.
+    """
+
+    pool: int
+    count: int
+    length: int
+    positions: torch.Tensor
+    places: torch.Tensor
+    mask: torch.Tensor
+
+
+def rows_of(cache: Cache, running: Sequence[Sequence[Run]]) -> list[Rows]:
+    """The rows of all pools in which there are runs, in their order."""
+    return [_rows(cache, pool, runs) for pool, runs in enumerate(running) if runs]
+
+
+def last_tokens(running: Sequence[Sequence[Run]]) -> list[int]:
+    """The tokens that a decode step writes, pool by pool; any where a prompt is still being read."""
+    return [run.answer[-1] if run.answer else 0 for runs in running for run in runs]
+
+
+def _rows(cache: Cache, pool: int, runs: Sequence[Run]) -> Rows:
+    device, positions = cache.shape.device, [run.filled for run in runs]
+    length = -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP
+    length = min(cache.capacity(pool), length)
+    where = torch.tensor(positions, device=device)  # [B]
+    beyond = torch.arange(length, device=device) > where[:, None]  # [B, L]
+    mask = torch.zeros(beyond.shape, dtype=cache.shape.dtype, device=device)
+    return Rows(
+        pool=pool,
+        count=len(runs),
+        length=length,
+        positions=where,
+        places=cache.places(pool, where),
+        mask=mask.masked_fill_(beyond, float("-inf"))[:, None, None],  # [B, 1, 1, L]
+    )
