@@ -6,9 +6,13 @@ import time
 import pytest
 
 from service.engine.engine import Engine
+from service.engine.features import FeatureCache
+from service.engine.preparation import Preparation
 from service.engine.request import FinishReason
+from service.engine.run import Run
+from service.engine.runner.generate import GenerateWorker
 from service.errors import ErrorCode, RequestError
-from tests.unit.engine.running import ask, by_generate, embedded, picture, running
+from tests.unit.engine.running import DECODE, ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
 
@@ -59,19 +63,16 @@ def test_pieces_come_while_the_batch_runs() -> None:
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one() -> None:
-    """A run that ends before its batch is delivered at once."""
-
-    async def both(engine: Engine) -> bool:
-        tasks = [
-            asyncio.ensure_future(engine.submit(ask("?", max_tokens=limit)).result()) for limit in (3, 800)
-        ]
-        await tasks[0]
-        pending = not tasks[1].done()
-        tasks[1].cancel()
-        return pending
-
-    with running(without_stops()) as engine:
-        assert asyncio.run(both(engine))
+    """A run that ends before its batch is retired at once."""
+    worker = GenerateWorker(without_stops())
+    preparation = Preparation(without_stops(), DECODE, FeatureCache(0))
+    runs = [Run(ask("?", max_tokens=limit)) for limit in (3, 9)]
+    for run in runs:
+        preparation.prepare(run, longest=100)
+        worker.add(run)
+    ends = list[tuple[Run, int]]()
+    worker.step(lambda: ends.extend((run, len(runs[1].answer)) for run in worker.retire()))
+    assert ends == [(runs[0], 3), (runs[1], 9)]
 
 
 def test_a_cancelled_request_ends_its_row() -> None:
