@@ -36,7 +36,7 @@ class RankGroup:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._store = _store(setup.size)
-        self.processes = [RankProcess(rank) for rank in range(setup.size)]
+        self.processes = [RankProcess(rank, setup.device) for rank in range(setup.size)]
         # Also at the interpreter's exit, and where nobody calls `close`.
         self._ender = weakref.finalize(self, _end, self.processes)
         try:
@@ -135,6 +135,7 @@ def _watch(group: "weakref.ref[RankGroup]", closing: threading.Event) -> None:
 def _end(processes: Sequence[RankProcess]) -> None:
     for process in processes:
         process.end()
+    deadline = time.monotonic() + END_SECONDS
     for process in processes:
-        process.reap(END_SECONDS)
+        process.reap(max(0.0, deadline - time.monotonic()))
         process.channel.close()

@@ -3,13 +3,18 @@
 import subprocess
 import sys
 
+import torch
+
 from service.engine.parallel.channel import Channel
 from service.engine.parallel.messages import FromRank, ToRank
 
-# The module search path travels along: Ray extends it inside the replica's process only.
+# The module search path travels along: Ray extends it inside the replica's process only. GPUs are hidden
+# before torch can see them, as transformers shards over whatever accelerator there is.
 PROGRAM = """
-import sys
-sys.path[:] = sys.argv[2:]
+import os, sys
+if sys.argv[2] == "cpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+sys.path[:] = sys.argv[3:]
 from service.engine.parallel import lifeline
 lifeline.hold()
 from service.engine.parallel.rank import main
@@ -20,13 +25,13 @@ main(int(sys.argv[1]))
 class RankProcess:
     """A process with a channel to it, whose standard input is its lifeline."""
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, device: torch.device) -> None:
         self.rank = rank
         self.channel: Channel[FromRank, ToRank]
         self.channel, other = Channel.pair()
         with other:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [sys.executable, "-c", PROGRAM, str(other.fileno()), *sys.path],
+                [sys.executable, "-c", PROGRAM, str(other.fileno()), device.type, *sys.path],
                 stdin=subprocess.PIPE,
                 pass_fds=[other.fileno()],
             )

@@ -92,8 +92,6 @@ def _meet(setup: Setup) -> None:
     # All ranks are on one machine.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if setup.device.type == "cpu":
-        # transformers would shard over whatever accelerator it sees.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(setup.threads)
     else:
         torch.cuda.set_device(setup.rank)

@@ -15,6 +15,8 @@ from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import ParallelModel, load_parallel
 from service.errors import DeviceError, EngineStopped, RequestError
+from service.replica import Replica
+from service.settings import Settings
 from tests.checkpoints import make_internvl
 from tests.unit.engine.running import DECODE, ask, by_generate, picture
 from tests.unit.engine.test_engine import answer
@@ -96,7 +98,13 @@ def test_heads_are_looked_at_before_processes_are_started(checkpoint: Path) -> N
         load_parallel(str(checkpoint), gpus=3, given=0)
 
 
-def test_parallel_ranks_that_are_killed_stop_the_engine_and_leave_nothing(
+def test_the_setting_of_a_replica_decides(checkpoint: Path) -> None:
+    """A replica that is set to several GPUs loads its model onto as many."""
+    with pytest.raises(DeviceError, match="cannot be divided among 3 GPUs"):
+        Replica(Settings(model=str(checkpoint), gpus_per_replica=3), gpus=0)
+
+
+def test_ranks_that_are_killed_stop_the_engine_and_leave_nothing(
     engine: Engine, shared: ParallelModel
 ) -> None:
     """When a rank is killed the check raises within 10 s, and after closing no process is left."""
