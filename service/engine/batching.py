@@ -34,6 +34,7 @@ class BatchWorker:
         slots: int,
         cache_bytes: int,
         prefill_tokens: int,
+        chunk_tokens: int,
         features: FeatureCache,
     ) -> None:
         plans = plan_pools(
@@ -50,7 +51,13 @@ class BatchWorker:
         self.longest = self.pools.largest
         self.cache_bytes = runner.token_bytes * sum(plan.rows * plan.capacity for plan in plans)
         self.slots = min(slots, sum(plan.rows for plan in plans))
-        self.schedule = Scheduler(self.pools, slots=slots, prefill_tokens=prefill_tokens, move=runner.move)
+        self.schedule = Scheduler(
+            self.pools,
+            slots=slots,
+            prefill_tokens=prefill_tokens,
+            chunk_tokens=chunk_tokens,
+            move=runner.move,
+        )
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.features = features

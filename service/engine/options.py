@@ -9,8 +9,9 @@ class EngineOptions:
 
     `slots` requests are decoded together and `max_waiting` more may wait. The key-value cache takes
     `cache_bytes` on the CPU, and on a GPU what `memory_fraction` of it leaves beside the weights. A step
-    reads at most `prefill_tokens` tokens of new prompts, so that answers that are being written do not
-    stall. An engine whose step takes longer than `stall_seconds` counts as dead.
+    reads at most `prefill_tokens` tokens of new prompts, and at most `chunk_tokens` of each while answers
+    are being written, so that those do not stall. An engine whose step takes longer than `stall_seconds`
+    counts as dead.
     """
 
     slots: int = 64
@@ -20,4 +21,5 @@ class EngineOptions:
     cache_bytes: int = 512 * 2**20
     feature_cache_bytes: int = 64 * 2**20
     prefill_tokens: int = 8192
+    chunk_tokens: int = 512
     stall_seconds: float = 300.0

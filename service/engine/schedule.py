@@ -30,11 +30,18 @@ class Scheduler:
     """Queues and rows of one engine. `move` copies a row of the cache onto another."""
 
     def __init__(
-        self, pools: Pools, *, slots: int, prefill_tokens: int, move: Callable[[Place, Place], None]
+        self,
+        pools: Pools,
+        *,
+        slots: int,
+        prefill_tokens: int,
+        chunk_tokens: int = 512,
+        move: Callable[[Place, Place], None],
     ) -> None:
         self.pools = pools
         self.slots = slots
         self.prefill_tokens = prefill_tokens
+        self.chunk_tokens = chunk_tokens
         self.move = move
         self.waiting: deque[Run] = deque()
         self.running: list[list[Run]] = [[] for _ in pools.plans]
@@ -63,12 +70,17 @@ class Scheduler:
             self.running[place.pool].append(self.waiting.popleft())
 
     def chunks(self) -> list[Chunk]:
-        """The prompt tokens of this step: at least one chunk if any prompt is unread, at most the bound."""
+        """The prompt tokens of this step: at least one chunk if any prompt is unread, at most the bound.
+
+        While answers are being written no prompt gets more than `chunk_tokens`, so that they do not stall.
+        """
+        writing = any(run.answer and not run.done for pool in self.running for run in pool)
+        most = self.chunk_tokens if writing else self.prefill_tokens
         left, found = self.prefill_tokens, list[Chunk]()
         for pool in self.running:
             for run in pool:
                 if run.prefilling and left > 0:
-                    end = min(len(run.prompt), run.filled + left)
+                    end = min(len(run.prompt), run.filled + min(left, most))
                     found.append(Chunk(run, run.filled, end))
                     left -= end - run.filled
         return found

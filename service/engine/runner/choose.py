@@ -39,6 +39,7 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         slots=options.slots,
         cache_bytes=budget,
         prefill_tokens=options.prefill_tokens,
+        chunk_tokens=options.chunk_tokens,
         features=features,
     )
 

@@ -94,6 +94,18 @@ def test_a_step_reads_a_bounded_number_of_prompt_tokens() -> None:
     assert schedule.chunks() == [Chunk(long, 30, 50), Chunk(short, 0, 5)]
 
 
+def test_a_long_prompt_waits_for_answers_that_are_written() -> None:
+    """While an answer is being written, other prompts are read in small chunks; before that, at once."""
+    schedule = scheduler(PoolPlan(3, 2000))
+    writing, long, short = run_of(5), run_of(900), run_of(5)
+    started(schedule, writing, long, short)
+    assert [chunk.end for chunk in schedule.chunks()] == [5, 900, 5]
+    writing.filled, writing.answer = 5, [1]
+    assert [chunk.end for chunk in schedule.chunks()] == [512, 5]
+    writing.finish = FinishReason.STOP
+    assert [chunk.end for chunk in schedule.chunks()] == [900, 5]
+
+
 def test_the_last_chunk_is_known() -> None:
     """Only the chunk that ends the prompt is followed by a token of the answer."""
     run = run_of(5)
