@@ -1,0 +1,39 @@
+"""JPEG files of endless scans are told from others."""
+
+import pytest
+
+from service.media.scans import MAX_SCANS, has_too_many_scans
+from tests.images import many_scans, photo, saved
+
+JPEG = saved(photo(), "JPEG")
+PROGRESSIVE = saved(photo(), "JPEG", progressive=True)
+APART = b"\xff\xda\0\2" * (MAX_SCANS + 1)
+
+
+@pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, many_scans(60)], ids=["baseline", "progressive", "many"])
+def test_ordinary_files_pass(data: bytes) -> None:
+    """Baseline and progressive files pass, also with dozens of scans."""
+    assert not has_too_many_scans(data)
+
+
+def test_too_many_scans_are_found() -> None:
+    """A file of more scans than the bound does not pass, even if its end is missing."""
+    assert has_too_many_scans(many_scans())
+    assert has_too_many_scans(many_scans()[:-2])
+
+
+def test_an_end_within_a_comment_hides_nothing() -> None:
+    """A marker of the end that is a comment's text does not stop the count."""
+    data = many_scans()
+    assert has_too_many_scans(data[:2] + b"\xff\xfe\0\4\xff\xd9" + data[2:])
+
+
+def test_what_follows_the_end_does_not_count() -> None:
+    """A film that a camera put after the image may look like scans."""
+    assert not has_too_many_scans(JPEG + APART)
+
+
+def test_what_a_segment_holds_does_not_count() -> None:
+    """Data of another kind before the image may look like scans."""
+    segment = b"\xff\xe1" + (len(APART) + 2).to_bytes(2) + APART
+    assert not has_too_many_scans(JPEG[:2] + segment + JPEG[2:])
