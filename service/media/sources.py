@@ -1,7 +1,6 @@
 """Where image files come from: base64 in a request, or a path on the server."""
 
 import base64
-import binascii
 import os
 import re
 import stat
@@ -12,32 +11,29 @@ from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits
 
 DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
-WHITESPACE = str.maketrans("", "", " \t\r\n")
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
     """The bytes of plain base64 or of a `data:image/...;base64,` URL, whose type is not relied on.
 
-    Raises RequestError for another kind of text, and for more bytes than the limit before decoding them.
+    Both alphabets of RFC 4648 are taken, with padding; whitespace does not matter. Raises RequestError for
+    another kind of text, and for more bytes than the limit before decoding them.
     """
+    text = "".join(text.split())
     if text[:5].lower() == "data:":
         head = DATA_URL.match(text)
         if head is None:
-            raise RequestError(
-                ErrorCode.INVALID_REQUEST,
-                "image is a data URL of another kind; send data:image/png;base64,... or plain base64",
-                field="image",
+            raise _invalid(
+                "image is a data URL of another kind; send data:image/png;base64,... or plain base64"
             )
         text = text[head.end() :]
-    if len(text) * 3 // 4 > limits.max_bytes + 3:
-        raise _too_large(f"at least {len(text) * 3 // 4 - 2}", limits)
+    size = len(text) * 3 // 4 - text[-2:].count("=")
+    if size > limits.max_bytes:
+        raise _too_large(size, limits)
     try:
-        data = base64.b64decode(text.translate(WHITESPACE), validate=True)
-    except (binascii.Error, ValueError):
-        raise RequestError(ErrorCode.INVALID_REQUEST, "image is not valid base64", field="image") from None
-    if len(data) > limits.max_bytes:
-        raise _too_large(str(len(data)), limits)
-    return data
+        return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except ValueError:  # binascii.Error is one
+        raise _invalid("image is not valid base64; encode the whole file, with its padding") from None
 
 
 def read_path(path: str, roots: Sequence[Path], limits: ImageLimits) -> bytes:
@@ -56,26 +52,29 @@ def read_path(path: str, roots: Sequence[Path], limits: ImageLimits) -> bytes:
     for root in (root.resolve() for root in roots):
         try:
             target = (root / path).resolve()
-        except (OSError, ValueError, RuntimeError):
-            break
-        if not target.is_relative_to(root):
+        except (OSError, ValueError, RuntimeError):  # a NUL, half a character, links in a circle
             continue
-        inside = True
-        data = _read(target, root, limits)
-        if data is not None:
-            return data
+        if target.is_relative_to(root):
+            inside = True
+            data = _read(target, root, limits)
+            if data is not None:
+                return data
     if inside:
         raise RequestError(
-            ErrorCode.IMAGE_NOT_FOUND, "image_path leads to no readable file", field="image_path"
+            ErrorCode.IMAGE_NOT_FOUND,
+            "image_path leads to no readable file; check the path, or send the image itself",
+            field="image_path",
         )
     raise RequestError(
         ErrorCode.IMAGE_PATH_FORBIDDEN,
-        "image_path leads outside the directories that are open to requests (CAPSTAN_IMAGE_ROOTS)",
+        "image_path leads outside the directories that are open to requests (CAPSTAN_IMAGE_ROOTS); "
+        "send the image itself",
         field="image_path",
     )
 
 
 def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
+    """The bytes of a regular file, or None where there is none below the root that can be read."""
     try:
         # Not blocking: a pipe without a writer would hold the thread for ever.
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -86,9 +85,11 @@ def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
         if not stat.S_ISREG(found.st_mode) or not _opened_below(descriptor, root):
             return None
         if found.st_size > limits.max_bytes:
-            raise _too_large(str(found.st_size), limits, field="image_path")
+            raise _too_large(found.st_size, limits, field="image_path")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limits.max_bytes)
+    except OSError:  # a disk or a network that fails
+        return None
     finally:
         os.close(descriptor)
 
@@ -101,7 +102,11 @@ def _opened_below(descriptor: int, root: Path) -> bool:
     return real.is_relative_to(root)
 
 
-def _too_large(size: str, limits: ImageLimits, *, field: str = "image") -> RequestError:
+def _invalid(message: str) -> RequestError:
+    return RequestError(ErrorCode.INVALID_REQUEST, message, field="image")
+
+
+def _too_large(size: int, limits: ImageLimits, *, field: str = "image") -> RequestError:
     return RequestError(
         ErrorCode.IMAGE_TOO_LARGE,
         f"image is {size} bytes; the limit is {limits.max_bytes} (CAPSTAN_MAX_IMAGE_BYTES); scale it down",
