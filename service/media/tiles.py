@@ -29,10 +29,18 @@ class TileSpec:
 
 @lru_cache(maxsize=64)
 def _candidates(min_tiles: int, max_tiles: int) -> tuple[tuple[int, int], ...]:
-    sides = range(1, max_tiles + 1)
-    grids = [
-        (columns, rows) for columns in sides for rows in sides if min_tiles <= columns * rows <= max_tiles
-    ]
+    """Every arrangement of `min_tiles` to `max_tiles` tiles, fewest first.
+
+    Among as many tiles the order decides some ties. The original leaves it to a set, so this fills a set in
+    the same order: side by side up to 1, 2, 3, ... tiles.
+    """
+    grids = {
+        (columns, rows)
+        for side in range(min_tiles, max_tiles + 1)
+        for columns in range(1, side + 1)
+        for rows in range(1, min(side, max_tiles // columns) + 1)
+        if columns * rows >= min_tiles
+    }
     return tuple(sorted(grids, key=lambda grid: grid[0] * grid[1]))
 
 
@@ -73,22 +81,18 @@ def cut(image: Image.Image, spec: TileSpec) -> np.ndarray:
     return tiles
 
 
-@lru_cache(maxsize=8)
-def _table(mean: Channels, std: Channels) -> np.ndarray:
-    """What each value of each channel becomes: float32 [3, 256]."""
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    means, stds = np.array(mean, np.float32), np.array(std, np.float32)
-    table: np.ndarray = (values - means[:, None]) / stds[:, None]  # [3, 256]
-    return table
-
-
 def normalise(tiles: np.ndarray, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> np.ndarray:
-    """Normalise uint8 [T, H, W, 3] to float32 [T, 3, H, W], as torchvision's ToTensor and Normalize do."""
-    table = _table(mean, std)
+    """Normalise uint8 [T, H, W, 3] to float32 [T, 3, H, W], as torchvision's ToTensor and Normalize do.
+
+    The three steps are theirs, each rounded to float32, so that the last bit is the same.
+    """
     out = np.empty((len(tiles), 3, *tiles.shape[1:3]), np.float32)
     for channel in range(3):
-        # "clip", which never has to clip a uint8, spares numpy a copy that "raise" makes.
-        np.take(table[channel], tiles[..., channel], out=out[:, channel], mode="clip")
+        plane = out[:, channel]  # [T, H, W]
+        np.copyto(plane, tiles[..., channel])
+        plane /= np.float32(255)
+        plane -= np.float32(mean[channel])
+        plane /= np.float32(std[channel])
     return out
 
 

@@ -1,16 +1,29 @@
 """Tiling equals the original InternVL2 code bit for bit."""
 
+import itertools
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 from transformers import GotOcr2ImageProcessorPil
 
-from service.media.tiles import IMAGENET_MEAN, IMAGENET_STD, TileSpec, cut, grid, tile_count, tiles
+from service.media.tiles import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Channels,
+    TileSpec,
+    cut,
+    grid,
+    normalise,
+    tile_count,
+    tiles,
+)
 from tests.images import photo
 
 sizes = st.one_of(st.integers(1, 2000), st.sampled_from([1, 56, 112, 448, 20_000]))
@@ -56,10 +69,32 @@ def reference_tiles(image: Image.Image, spec: TileSpec) -> np.ndarray:
     return torch.stack([transform(part) for part in parts]).numpy()
 
 
-@given(sizes, sizes, st.integers(1, 40), st.sampled_from([28, 56, 448]))
-def test_the_grid_is_the_original_one(width: int, height: int, most: int, size: int) -> None:
-    """For any size and any bound the columns and rows are those of the original code."""
-    assert grid(width, height, size=size, max_tiles=most) == reference_grid(width, height, size, most)
+bounds = st.integers(1, 20).flatmap(lambda most: st.tuples(st.integers(1, most), st.just(most)))
+
+
+@given(sizes, sizes, bounds, st.sampled_from([28, 56, 448]))
+@example(1, 1, (1, 12), 448)
+@example(1, 20_000, (1, 12), 448)
+@example(20_000, 1, (1, 12), 448)
+@example(400, 800, (1, 12), 448)
+def test_the_grid_is_the_original_one(width: int, height: int, bound: tuple[int, int], size: int) -> None:
+    """For any size and any bounds the columns and rows are those of the original code."""
+    least, most = bound
+    expected = reference_grid(width, height, size, most, least)
+    assert grid(width, height, size=size, max_tiles=most, min_tiles=least) == expected
+
+
+@pytest.mark.parametrize("bound", [(4, 4), (5, 5), (6, 7), (8, 8), (12, 12)])
+@pytest.mark.parametrize("scale", [1, 100])
+def test_ties_of_as_many_tiles_are_the_original_s(bound: tuple[int, int], scale: int) -> None:
+    """Half way between two arrangements of as many tiles, the original's choice is taken."""
+    least, most = bound
+    ratios = sorted({i / j for i in range(1, 13) for j in range(1, 13) if least <= i * j <= most})
+    for low, high in itertools.pairwise(ratios):
+        middle = Fraction((low + high) / 2).limit_denominator(1000) * scale
+        width, height = middle.numerator * scale, middle.denominator * scale
+        expected = reference_grid(width, height, 28, most, least)
+        assert grid(width, height, size=28, max_tiles=most, min_tiles=least) == expected
 
 
 @given(sizes, sizes, st.integers(1, 40))
@@ -69,8 +104,11 @@ def test_the_count_keeps_its_bound(width: int, height: int, most: int) -> None:
     assert 1 <= count <= most + 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 12), st.booleans())
+@example(1, 20_000, 12, True)
+@example(20_000, 1, 12, True)
+@example(1, 1, 12, True)
 def test_tiles_equal_the_original_bit_for_bit(width: int, height: int, most: int, thumbnail: bool) -> None:
     """For any size and aspect the normalised tiles equal torchvision's, to the last bit."""
     spec = TileSpec(size=28, max_tiles=most, thumbnail=thumbnail)
@@ -109,3 +147,11 @@ def test_tiles_stand_row_by_row_and_the_thumbnail_last() -> None:
 def test_one_tile_has_no_thumbnail() -> None:
     """An image that fits one tile is not shown twice."""
     assert len(cut(photo(56, 56), TileSpec(size=56, max_tiles=1))) == 1
+
+
+@pytest.mark.parametrize(("mean", "std"), [(IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3)])
+def test_every_value_is_normalised_to_the_last_bit(mean: Channels, std: Channels) -> None:
+    """Each of the 256 values of each channel becomes what ToTensor and Normalize make of it."""
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)  # [1, 16, 16, 3]
+    expected = transforms.Normalize(mean, std)(transforms.ToTensor()(values[0])).numpy()  # [3, 16, 16]
+    assert np.array_equal(normalise(values, mean, std)[0], expected)
