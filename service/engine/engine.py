@@ -191,10 +191,6 @@ class Engine:
         for listener in self.flights.give_up():
             self._deliveries.add(listener, News(error=reason))
         self._deliveries.hand_over()
-        worker = self._running_worker()
-        for run in worker.running():
-            run.cancelled = True
-        worker.retire()
 
 
 def _not_ready() -> RequestError:

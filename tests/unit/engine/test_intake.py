@@ -1,0 +1,110 @@
+"""From a request to a run that the engine can work on."""
+
+import asyncio
+from typing import Any
+
+from service.engine.engine import Engine
+from service.engine.features import FeatureCache
+from service.engine.options import EngineOptions
+from service.engine.preparation import Preparation, share_key
+from service.engine.run import Run
+from service.media.decode import ImageLimits, decode
+from tests.unit.engine.running import ask, embedded, picture, running
+from tests.unit.engine.test_engine import answer, until, without_stops
+
+
+def test_a_known_image_with_a_known_prompt_is_not_decoded_again() -> None:
+    """Asked the same about the same image, the engine needs neither its pixels nor its tiles."""
+    decoded = list[bytes]()
+
+    def counting(data: bytes) -> Any:
+        decoded.append(data)
+        return decode(data, ImageLimits())
+
+    engine = Engine(embedded(), decode=counting, options=EngineOptions())
+    engine.start()
+    try:
+        texts = [answer(engine, ask(picture(1), "?"))[0].text for _ in range(3)]
+    finally:
+        engine.close(5)
+    assert len(decoded) == 1
+    assert len(set(texts)) == 1
+
+
+def test_a_new_image_beside_a_known_one_is_computed_alone() -> None:
+    """Of several images only those that are not known are computed, and the answer is the same."""
+    with running() as engine:
+        answer(engine, ask(picture(1), "?"))
+        (beside,) = answer(engine, ask(picture(1), picture(2), "?"))
+        stats = engine.stats()
+    assert (stats.feature_hits, stats.feature_misses) == (1, 2)
+    with running() as engine:
+        (alone,) = answer(engine, ask(picture(1), picture(2), "?"))
+    assert alone == beside
+
+
+def test_the_bound_of_tiles_is_part_of_what_an_image_is() -> None:
+    """The same image cut otherwise has other features."""
+    with running() as engine:
+        first, second = answer(engine, ask(picture(1), "?"), ask(picture(1), "?", max_tiles=1))
+        assert engine.stats().feature_misses == 2
+    assert (first.usage.image_tiles, second.usage.image_tiles) == (5, 1)
+
+
+def test_no_more_is_prepared_than_is_soon_wanted() -> None:
+    """While all slots are taken, only as many requests as there are slots wait with their tiles."""
+
+    async def crowd(engine: Engine) -> tuple[int, int]:
+        tasks = [
+            asyncio.ensure_future(engine.submit(ask(picture(n), f"{n}", max_tokens=2000)).result())
+            for n in range(20)
+        ]
+        await asyncio.sleep(0)  # a task that is cancelled before it begins would cancel nothing
+        await until(lambda: engine.stats().running == 2 and engine._intake._ahead == 2)
+        found = engine._worker.waiting + len(engine._intake.arrived)  # type: ignore[union-attr]
+        waiting = engine.stats().waiting
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await until(lambda: engine.stats().running == engine.stats().waiting == 0)
+        return found, waiting
+
+    with running(without_stops(), slots=2) as engine:
+        prepared, waiting = asyncio.run(asyncio.wait_for(crowd(engine), 30))
+        assert engine.stats().cancelled == 20
+    assert prepared <= 2
+    assert waiting == 18
+
+
+def test_tiles_are_let_go_of_once_seen() -> None:
+    """A run keeps the features of its images, not their tiles."""
+    with running(without_stops()) as engine:
+
+        async def look() -> Run:
+            generation = engine.submit(ask(picture(1), "?", max_tokens=2000))
+            await until(lambda: engine.stats().decode_tokens > 2)
+            (run,) = engine._worker.running()  # type: ignore[union-attr]
+            generation.cancel()
+            return run
+
+        run = asyncio.run(look())
+    assert run.inputs is None
+    assert run.features is not None
+
+
+def test_requests_with_one_seed_are_alike() -> None:
+    """What decides an answer makes the key: the seed too, and no key without one where chance decides."""
+    seeded = {"temperature": 1.0, "seed": 3}
+    assert share_key(ask("?", **seeded)) == share_key(ask("?", **seeded))
+    assert share_key(ask("?", **seeded)) != share_key(ask("?", temperature=1.0, seed=4))
+    assert share_key(ask("?", temperature=1.0)) is None
+    assert share_key(ask(picture(1), "?")) != share_key(ask(picture(2), "?"))
+
+
+def test_a_prompt_is_remembered_only_with_its_features() -> None:
+    """When the features of an image were let go of, it is decoded again."""
+    preparation = Preparation(embedded(), lambda data: decode(data, ImageLimits()), FeatureCache(0))
+    for _ in range(2):
+        run = Run(ask(picture(1), "?"))
+        preparation.prepare(run, longest=100)
+        assert run.inputs is not None
