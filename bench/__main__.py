@@ -1,4 +1,4 @@
-"""Measures captions a second and latencies: `python -m bench engine|http`."""
+"""Measures captions a second, latencies and memory: `python -m bench engine|http|beside|memory`."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import platform
 import time
 from pathlib import Path
 
-from bench import engine, http
+from bench import beside, engine, http, memory
 from bench.figures import HEADER, Figures
 
 
@@ -21,14 +21,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the figures as JSON")
     kinds = parser.add_subparsers(dest="kind", required=True)
     kinds.add_parser("engine", help="the engine alone, beside static batches of generate")
+    kinds.add_parser("beside", help="short requests alone and beside a long one")
+    watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
+    watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     served = kinds.add_parser("http", help="a server that runs")
     served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
     served.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     served.add_argument("--same", action="store_true", help="send one image again and again")
     arguments = parser.parse_args()
+    if arguments.kind == "memory":
+        for row in asyncio.run(memory.measure(arguments.url, steps=(1_000, 20_000), seed=arguments.seed)):
+            print(row.row)
+        return
     if arguments.kind == "engine":
         found = engine.measure(arguments.seed, count=arguments.count)
+    elif arguments.kind == "beside":
+        found = beside.measure(arguments.seed, count=arguments.count)
     else:
         found = asyncio.run(
             http.measure(

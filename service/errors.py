@@ -1,7 +1,7 @@
 """The closed list of public error codes, and the one hierarchy of errors that this package raises.
 
 A message reads subject, value, limit, what to do: ``image is 41.2 megapixels; the limit is 40
-(CAPSTAN_MAX_MEGAPIXELS)``. It never carries a prompt, a caption, a secret or a path of the server.
+(CAPSTAN_MAX_PIXELS)``. It never carries a prompt, a caption, a secret or a path of the server.
 """
 
 from dataclasses import dataclass
