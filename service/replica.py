@@ -53,6 +53,7 @@ def _engine(settings: Settings, gpus: int) -> Engine:
         memory_fraction=settings.memory_fraction,
         cache_bytes=settings.cache_bytes,
         feature_cache_bytes=settings.feature_cache_bytes,
+        cuda_graphs=settings.cuda_graphs,
     )
     loaded = _load(settings, gpus)
     return Engine(loaded, decode=functools.partial(decode, limits=image_limits(settings)), options=options)

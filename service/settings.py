@@ -114,6 +114,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Cache of image features; a repeated image is not computed again.",
     )
+    cuda_graphs: bool = Field(
+        True, description="Record decode steps as CUDA graphs on a GPU; `false` where recording fails."
+    )
     request_timeout: float = Field(
         300.0,
         gt=0.0,

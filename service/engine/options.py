@@ -11,7 +11,7 @@ class EngineOptions:
     `cache_bytes` on the CPU, and on a GPU what `memory_fraction` of it leaves beside the weights. A step
     reads at most `prefill_tokens` tokens of new prompts, and at most `chunk_tokens` of each while answers
     are being written, so that those do not stall. An engine whose step takes longer than `stall_seconds`
-    counts as dead.
+    counts as dead. `cuda_graphs` records decode steps on a GPU.
     """
 
     slots: int = 64
@@ -23,3 +23,4 @@ class EngineOptions:
     prefill_tokens: int = 8192
     chunk_tokens: int = 512
     stall_seconds: float = 300.0
+    cuda_graphs: bool = True

@@ -11,6 +11,7 @@ from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.worker import ParallelWorker
 from service.engine.runner import direct, forward
 from service.engine.runner.generate import GenerateWorker
+from service.engine.runner.graphs import CudaGraph
 from service.engine.runner.protocol import BatchRunner
 from service.engine.worker import Worker
 from service.errors import DeviceError
@@ -22,7 +23,7 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
     """The quickest worker that computes what the model's configuration says."""
     if isinstance(loaded, ParallelModel):
         return ParallelWorker(loaded, silence_seconds=options.stall_seconds)
-    runner = _runner(loaded)
+    runner = _runner(loaded, options)
     if runner is None:
         return GenerateWorker(loaded)
     budget = cache_budget(loaded, options)
@@ -44,9 +45,10 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
     )
 
 
-def _runner(loaded: LoadedModel) -> BatchRunner | None:
+def _runner(loaded: LoadedModel, options: EngineOptions) -> BatchRunner | None:
     if direct.serves(loaded):
-        return direct.DirectRunner(loaded)
+        graphs = options.cuda_graphs and loaded.device.type == "cuda"
+        return direct.DirectRunner(loaded, record=CudaGraph if graphs else None)
     return forward.ForwardRunner(loaded) if forward.serves(loaded) else None
 
 

@@ -11,6 +11,7 @@ from service.engine.pools import Place, PoolPlan
 from service.engine.run import Run
 from service.engine.runner.cache import Cache
 from service.engine.runner.decoder import Decoder
+from service.engine.runner.graphs import DecodeGraphs, Record
 from service.engine.runner.prompts import in_batches, read
 from service.engine.runner.rows import last_tokens, rows_of
 from service.engine.runner.vision import Vision
@@ -57,8 +58,11 @@ class DirectRunner:
 
     name = "direct"
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, *, record: Record | None = None) -> None:
+        """Take a model over; `record` makes recordings of decode steps, without it they run as they are."""
         model: Any = loaded.model
+        self.record = record
+        self.graphs: DecodeGraphs | None = None
         self.device, self.dtype = loaded.device, loaded.dtype
         self.vision = Vision(model.model, model.config)
         text = model.config.get_text_config()
@@ -69,6 +73,7 @@ class DirectRunner:
     def allocate(self, plans: tuple[PoolPlan, ...]) -> None:
         """Make the cache."""
         self.cache = Cache(self.decoder.shape, plans)
+        self.graphs = DecodeGraphs(self.decoder, self.cache, self.record) if self.record else None
 
     def move(self, source: Place, target: Place) -> None:
         """Copy a row of the cache onto another."""
@@ -78,6 +83,8 @@ class DirectRunner:
         """Features of tiles."""
         counts = [len(tiles) for tiles in pixels]
         joined = torch.from_numpy(np.concatenate(pixels) if len(pixels) > 1 else pixels[0])
+        if self.device.type == "cuda":  # from pinned memory the copy runs beside what is computed
+            joined = joined.pin_memory().to(self.device, non_blocking=True)
         found = self.vision(joined.to(self.device, self.dtype))  # [T, image tokens a tile, H]
         return [part.flatten(0, 1) for part in found.split(counts)]  # each [N, H]
 
@@ -87,5 +94,7 @@ class DirectRunner:
 
     def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
         """One token for every run."""
+        if self.graphs is not None:
+            return self.graphs.decode(running)
         ids = torch.tensor(last_tokens(running), device=self.device)  # [B]
         return self.decoder.decode(ids, self.cache, rows_of(self.cache, running))

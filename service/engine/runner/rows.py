@@ -39,17 +39,21 @@ def last_tokens(running: Sequence[Sequence[Run]]) -> list[int]:
 
 
 def _rows(cache: Cache, pool: int, runs: Sequence[Run]) -> Rows:
-    device, positions = cache.shape.device, [run.filled for run in runs]
+    positions = [run.filled for run in runs]
     length = -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP
-    length = min(cache.capacity(pool), length)
-    where = torch.tensor(positions, device=device)  # [B]
-    beyond = torch.arange(length, device=device) > where[:, None]  # [B, L]
-    mask = torch.zeros(beyond.shape, dtype=cache.shape.dtype, device=device)
+    where = torch.tensor(positions, device=cache.shape.device)  # [B]
+    return rows_at(cache, pool, where, min(cache.capacity(pool), length))
+
+
+def rows_at(cache: Cache, pool: int, positions: torch.Tensor, length: int) -> Rows:
+    """The first rows of a pool that write at `positions` [B] and read `length` cached tokens."""
+    beyond = torch.arange(length, device=positions.device) > positions[:, None]  # [B, L]
+    mask = torch.zeros(beyond.shape, dtype=cache.shape.dtype, device=positions.device)
     return Rows(
         pool=pool,
-        count=len(runs),
+        count=len(positions),
         length=length,
-        positions=where,
-        places=cache.places(pool, where),
+        positions=positions,
+        places=cache.places(pool, positions),
         mask=mask.masked_fill_(beyond, float("-inf"))[:, None, None],  # [B, 1, 1, L]
     )
