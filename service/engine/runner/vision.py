@@ -26,6 +26,11 @@ class VisionLayer:
     scale_2: torch.Tensor
 
 
+# Bytes of the widest activation of a pass. On the CPU so much stays in the cache of a core, which saves a
+# twentieth of the time; on a GPU it bounds what a pass needs beside the weights.
+PASS_BYTES = {"cpu": 2**20, "cuda": 2**30}
+
+
 class Vision:
     """From tiles to the embeddings that stand for them in the prompt."""
 
@@ -44,9 +49,16 @@ class Vision:
         self.final = None if isinstance(tower.layernorm, torch.nn.Identity) else norm(tower.layernorm)
         self.project_norm = norm(projector.layer_norm)
         self.project_1, self.project_2 = linear(projector.linear_1), linear(projector.linear_2)
+        widest = max(max(layer.qkv.weight.shape[0], layer.up.weight.shape[0]) for layer in self.layers)
+        tile_bytes = (len(self.positions) + 1) * widest * kernel.dtype.itemsize
+        self.tiles_at_once = max(1, PASS_BYTES.get(kernel.device.type, 2**30) // tile_bytes)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Features of tiles [T, 3, height, width]: [T, image tokens a tile, H]."""
+        passes = [self._see(part) for part in pixels.split(self.tiles_at_once)]
+        return passes[0] if len(passes) == 1 else torch.cat(passes)
+
+    def _see(self, pixels: torch.Tensor) -> torch.Tensor:
         x = self._embed(pixels)  # [T, P, C]
         for layer in self.layers:
             x = self._attend(layer, x)

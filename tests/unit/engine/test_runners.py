@@ -12,6 +12,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.request import Request, Sampling, Turn
 from service.engine.runner import direct
+from service.engine.runner.vision import Vision
 from tests.checkpoints import make_internvl, make_tokenizer
 from tests.unit.engine.running import ask, by_generate, picture, running
 from tests.unit.engine.test_engine import answer
@@ -140,3 +141,16 @@ def test_long_and_short_answers_share_the_steps(family: tuple[LoadedModel, str])
     expected = [by_generate(loaded, request) for request in requests]
     with running(loaded) as engine:
         assert [completion.text for completion in answer(engine, *requests)] == expected
+
+
+def test_tiles_seen_in_several_passes_have_the_same_features(family: tuple[LoadedModel, str]) -> None:
+    """However many tiles a pass takes, features are those of the model's own vision tower."""
+    loaded, _ = family
+    pixels = torch.randn(7, 3, 56, 56)
+    config: Any = loaded.model.config
+    vision = Vision(loaded.model.model, config)
+    with torch.inference_mode():
+        expected = loaded.model.get_image_features(pixels).pooler_output
+        for at_once in (1, 3, 7, 100):
+            vision.tiles_at_once = at_once
+            torch.testing.assert_close(vision(pixels), expected, rtol=1e-4, atol=1e-5)
