@@ -6,8 +6,8 @@ from dataclasses import replace
 import torch
 
 from bench.closed_loop import closed_loop
-from bench.engine import DECODE
-from bench.figures import Figures
+from bench.engine import DECODE, streamed
+from bench.figures import Answer, Figures
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
 from service.engine.checkpoint.load import load
 from service.engine.engine import Engine
@@ -23,9 +23,9 @@ LONG_PROMPT = "Describe the image. " * 200
 async def short_ones(engine: Engine, label: str, *, count: int, seed: int, long: bool) -> Figures:
     """Short requests with new images, with a long request always in flight or with none."""
 
-    async def ask(sample: Sample) -> str:
+    async def ask(sample: Sample) -> Answer:
         turn = Turn("user", (EncodedImage(sample.file), PROMPT))
-        return (await engine.submit(Request((turn,), Sampling(MAX_TOKENS))).result()).text
+        return await streamed(engine, Request((turn,), Sampling(MAX_TOKENS)))
 
     async def keep_long_in_flight() -> None:
         for number in range(1_000_000):

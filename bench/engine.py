@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bench.closed_loop import closed_loop
-from bench.figures import Figures, figures
+from bench.figures import Answer, Figures, figures
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
@@ -24,14 +24,15 @@ DECODE = functools.partial(decode, limits=ImageLimits())
 
 def static_batches(loaded: LoadedModel, *, size: int, count: int, seed: int) -> Figures:
     """Batches of `size` from images to text, each to its end, with nothing else to do."""
-    work, right, seconds = samples(count, seed), 0, list[float]()
+    work, right, answers = samples(count, seed), 0, list[Answer]()
     begin = perf_counter()
     for first in range(0, count, size):
         batch, start = work[first : first + size], perf_counter()
         texts = _generate(loaded, batch)
-        seconds += [perf_counter() - start] * len(batch)
+        seconds = perf_counter() - start
+        answers += [Answer(text, len(loaded.tokenizer.encode(text)), seconds) for text in texts]
         right += sum(text.strip() == sample.caption for text, sample in zip(texts, batch, strict=True))
-    return figures(f"generate, batches of {size}", seconds, perf_counter() - begin, right=right, errors=0)
+    return figures(f"generate, batches of {size}", answers, perf_counter() - begin, right=right, errors=0)
 
 
 @torch.inference_mode()
@@ -52,12 +53,24 @@ def _generate(loaded: LoadedModel, batch: list[Sample]) -> list[str]:
     return texts
 
 
+async def streamed(engine: Engine, request: Request) -> Answer:
+    """Ask for one text and read along."""
+    start, first = perf_counter(), None
+    generation = engine.submit(request)
+    pieces = []
+    async for piece in generation.stream():
+        first = first or perf_counter() - start
+        pieces.append(piece)
+    tokens = generation.completion.usage.completion_tokens if generation.completion else 0
+    return Answer("".join(pieces), tokens, perf_counter() - start, first)
+
+
 async def in_flight(engine: Engine, *, clients: int, count: int, seed: int) -> Figures:
     """Requests that keep the engine at `clients` in flight."""
 
-    async def ask(sample: Sample) -> str:
+    async def ask(sample: Sample) -> Answer:
         turn = Turn("user", (EncodedImage(sample.file), PROMPT))
-        return (await engine.submit(Request((turn,), Sampling(MAX_TOKENS))).result()).text
+        return await streamed(engine, Request((turn,), Sampling(MAX_TOKENS)))
 
     return await closed_loop(f"engine, {clients} in flight", ask, samples(count, seed), clients=clients)
 

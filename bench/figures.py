@@ -3,16 +3,31 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-COLUMNS = ("load", "captions/s", "p50 ms", "p95 ms", "p99 ms", "right", "errors")
+COLUMNS = (
+    "load",
+    "captions/s",
+    "tokens/s",
+    "first token ms",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "right",
+    "errors",
+)
 HEADER = f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one load gave. Latencies in milliseconds, `right` the share of true captions."""
+    """What one load gave. Latencies in milliseconds, `right` the share of true captions.
+
+    `first` is the median time to the first piece of text, None where answers came whole.
+    """
 
     load: str
     rate: float
+    tokens: float
+    first: float | None
     p50: float
     p95: float
     p99: float
@@ -23,8 +38,9 @@ class Figures:
     def row(self) -> str:
         """A row under `HEADER`."""
         return (
-            f"| {self.load} | {self.rate:.0f} | {self.p50:.1f} | {self.p95:.1f} | {self.p99:.1f} "
-            f"| {self.right:.1%} | {self.errors} |"
+            f"| {self.load} | {self.rate:.0f} | {self.tokens:.0f} "
+            f"| {'' if self.first is None else f'{self.first:.1f}'} "
+            f"| {self.p50:.1f} | {self.p95:.1f} | {self.p99:.1f} | {self.right:.1%} | {self.errors} |"
         )
 
     @property
@@ -33,19 +49,34 @@ class Figures:
         return asdict(self)
 
 
-def figures(load: str, seconds: Sequence[float], wall: float, *, right: int, errors: int) -> Figures:
-    """Sum up the `seconds` that each request took and the `wall` seconds of all."""
-    ordered = sorted(seconds) or [float("nan")]
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request gave, and how long it took in seconds, to its first piece of text and to its end."""
 
-    def quantile(share: float) -> float:
-        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    caption: str
+    tokens: int
+    seconds: float
+    first: float | None = None
 
+
+def figures(load: str, answers: Sequence[Answer], wall: float, *, right: int, errors: int) -> Figures:
+    """Sum up the answers that came within `wall` seconds."""
+    firsts = [answer.first for answer in answers if answer.first is not None]
+    seconds = [answer.seconds for answer in answers]
     return Figures(
         load=load,
-        rate=len(seconds) / wall,
-        p50=quantile(0.5),
-        p95=quantile(0.95),
-        p99=quantile(0.99),
-        right=right / max(1, len(seconds)),
+        rate=len(answers) / wall,
+        tokens=sum(answer.tokens for answer in answers) / wall,
+        first=quantile(firsts, 0.5) if firsts else None,
+        p50=quantile(seconds, 0.5),
+        p95=quantile(seconds, 0.95),
+        p99=quantile(seconds, 0.99),
+        right=right / max(1, len(answers)),
         errors=errors,
     )
+
+
+def quantile(seconds: Sequence[float], share: float) -> float:
+    """The time in milliseconds that a share of all kept within."""
+    ordered = sorted(seconds) or [float("nan")]
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]

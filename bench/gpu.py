@@ -15,7 +15,8 @@ from PIL import Image
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, LlamaConfig
 
 from bench.closed_loop import closed_loop
-from bench.figures import HEADER, Figures
+from bench.engine import streamed
+from bench.figures import HEADER, Answer, Figures
 from bench.workload import Sample
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
@@ -140,9 +141,9 @@ async def in_flight(engine: Engine, shape: Shape, *, clients: int, count: int) -
     """Captions a second with `clients` in flight."""
     work = [Sample(f"{time()} {number}".encode(), "") for number in range(count)]
 
-    async def ask(sample: Sample) -> str:
+    async def ask(sample: Sample) -> Answer:
         turn = Turn("user", (EncodedImage(sample.file), "?"))
-        return (await engine.submit(Request((turn,), Sampling(shape.answer))).result()).text
+        return await streamed(engine, Request((turn,), Sampling(shape.answer)))
 
     return await closed_loop(f"{clients} in flight", ask, work, clients=clients, warm=1)
 

@@ -1,12 +1,13 @@
 """The service over HTTP, through whatever stands in front of it; also other servers with OpenAI's API."""
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import aiohttp
 
 from bench.closed_loop import Ask, closed_loop
-from bench.figures import Figures
+from bench.figures import Answer, Figures
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
 
 TIMEOUT = aiohttp.ClientTimeout(total=120)
@@ -31,14 +32,15 @@ def asker(session: aiohttp.ClientSession, url: str, model: str) -> Ask:
     """A client of the address, by the API that its path names."""
     chat = url.endswith("/chat/completions")
 
-    async def ask(sample: Sample) -> str:
+    async def ask(sample: Sample) -> Answer:
+        start = perf_counter()
         body = chat_body(sample, model) if chat else caption_body(sample)
         async with session.post(url, json=body) as response:
             answer = await response.json()
             if response.status != 200:
                 raise RuntimeError(f"status {response.status}")
             text = answer["choices"][0]["message"]["content"] if chat else answer["caption"]
-            return str(text)
+            return Answer(str(text), answer["usage"]["completion_tokens"], perf_counter() - start)
 
     return ask
 

@@ -291,7 +291,8 @@ def test_an_engine_that_has_ended_says_so() -> None:
             engine.check()
 
 
-SOAK_REQUESTS = 300
+SOAK_REQUESTS = 5000
+SOAK_SECONDS = 15
 
 
 def test_everything_is_accounted_for_after_a_soak() -> None:
@@ -300,7 +301,7 @@ def test_everything_is_accounted_for_after_a_soak() -> None:
     requests = mixed_requests(60, seed=6)
 
     async def one(engine: Engine, request: Request) -> None:
-        await asyncio.sleep(chance.random() * 2)
+        await asyncio.sleep(chance.random() * SOAK_SECONDS)
         kind = chance.random()
         try:
             generation = engine.submit(request if kind > 0.1 else ask(EncodedImage(b"x"), "?"))
@@ -320,11 +321,12 @@ def test_everything_is_accounted_for_after_a_soak() -> None:
         await until(lambda: engine.stats().waiting == engine.stats().running == 0)
 
     with running(slots=6, max_waiting=20) as engine:
-        asyncio.run(asyncio.wait_for(soak(engine), 60))
+        asyncio.run(asyncio.wait_for(soak(engine), 120))
         stats = engine.stats()
         worker = engine._worker
         assert worker is not None
         assert stats.finished + stats.cancelled + stats.failed + stats.refused == SOAK_REQUESTS
         assert (stats.slots_free, worker.pools.used) == (6, [0] * len(worker.pools.used))  # type: ignore[attr-defined]
+        assert stats.feature_bytes <= engine.options.feature_cache_bytes
         assert len(engine.flights) == 0
         assert engine.flights._shared == {}
