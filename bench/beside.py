@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from bench.closed_loop import closed_loop
-from bench.engine import DECODE, streamed
+from bench.engine import DECODE, whole
 from bench.figures import Answer, Figures
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
 from service.engine.checkpoint.load import load
@@ -25,7 +25,7 @@ async def short_ones(engine: Engine, label: str, *, count: int, seed: int, long:
 
     async def ask(sample: Sample) -> Answer:
         turn = Turn("user", (EncodedImage(sample.file), PROMPT))
-        return await streamed(engine, Request((turn,), Sampling(MAX_TOKENS)))
+        return await whole(engine, Request((turn,), Sampling(MAX_TOKENS)))
 
     async def keep_long_in_flight() -> None:
         for number in range(1_000_000):

@@ -65,14 +65,23 @@ async def streamed(engine: Engine, request: Request) -> Answer:
     return Answer("".join(pieces), tokens, perf_counter() - start, first)
 
 
-async def in_flight(engine: Engine, *, clients: int, count: int, seed: int) -> Figures:
+async def whole(engine: Engine, request: Request) -> Answer:
+    """Ask for one text and wait for its end."""
+    start = perf_counter()
+    completion = await engine.submit(request).result()
+    return Answer(completion.text, completion.usage.completion_tokens, perf_counter() - start)
+
+
+async def in_flight(engine: Engine, *, clients: int, count: int, seed: int, stream: bool = False) -> Figures:
     """Requests that keep the engine at `clients` in flight."""
+    way = streamed if stream else whole
 
     async def ask(sample: Sample) -> Answer:
         turn = Turn("user", (EncodedImage(sample.file), PROMPT))
-        return await streamed(engine, Request((turn,), Sampling(MAX_TOKENS)))
+        return await way(engine, Request((turn,), Sampling(MAX_TOKENS)))
 
-    return await closed_loop(f"engine, {clients} in flight", ask, samples(count, seed), clients=clients)
+    label = f"engine, {clients} in flight{', streamed' if stream else ''}"
+    return await closed_loop(label, ask, samples(count, seed), clients=clients)
 
 
 def measure(seed: int, *, count: int = 640) -> list[Figures]:
@@ -85,13 +94,15 @@ def measure(seed: int, *, count: int = 640) -> list[Figures]:
     engine.start()
     found: list[Figures] = []
     try:
-        for number, clients in enumerate((1, 16, 64)):
-            if clients > 1:
-                found.append(static_batches(other, size=clients, count=count, seed=seed + 2 * number))
+        for clients in (1, 16, 64):
             size = count if clients > 1 else count // 4
-            found.append(
-                asyncio.run(in_flight(engine, clients=clients, count=size, seed=seed + 2 * number + 1))
-            )
+            if clients > 1:
+                found.append(static_batches(other, size=clients, count=size, seed=seed + clients))
+            for number, stream in enumerate((False, True), 1):
+                sent = in_flight(
+                    engine, clients=clients, count=size, seed=seed + clients + number, stream=stream
+                )
+                found.append(asyncio.run(sent))
     finally:
         engine.close(10)
     return found

@@ -7,7 +7,7 @@ COLUMNS = (
     "load",
     "captions/s",
     "tokens/s",
-    "first token ms",
+    "first ms",
     "p50 ms",
     "p95 ms",
     "p99 ms",
