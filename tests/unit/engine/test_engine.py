@@ -204,46 +204,6 @@ def test_a_default_limit_is_shortened_to_what_fits() -> None:
         assert total == engine.describe().context_length < 4096
 
 
-def test_identical_requests_in_flight_share_one_run() -> None:
-    """Greedy requests that are alike are computed once and answered each, and one may still be cancelled."""
-
-    async def crowd(engine: Engine) -> list[Completion | BaseException]:
-        tasks = [
-            asyncio.ensure_future(engine.submit(ask(picture(3), "?", max_tokens=2000)).result())
-            for _ in range(8)
-        ]
-        await asyncio.sleep(0)  # so that every task has begun to wait
-        await until(lambda: engine.stats().decode_tokens > 5)
-        tasks[0].cancel()
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    with running(without_stops()) as engine:
-        gone, *answers = asyncio.run(crowd(engine))
-        stats = engine.stats()
-    assert isinstance(gone, asyncio.CancelledError)
-    assert len({one.text for one in answers if isinstance(one, Completion)}) == 1
-    assert (stats.shared, stats.cancelled, stats.finished) == (7, 1, 7)
-    assert stats.decode_tokens <= 2000
-
-
-def test_sampled_requests_are_never_shared() -> None:
-    """Requests that chance decides are computed each for itself."""
-    with running() as engine:
-        answer(engine, *(ask(picture(3), "?", temperature=1.0) for _ in range(3)))
-        assert engine.stats().shared == 0
-
-
-def test_the_same_image_is_not_computed_twice() -> None:
-    """An image asked about again comes from the cache of features, and the answer stays the same."""
-    with running() as engine:
-        (first,) = answer(engine, ask(picture(4), "Describe the image."))
-        (again,) = answer(engine, ask(picture(4), "Describe the image.", max_tokens=15))
-        stats = engine.stats()
-    assert again.text == first.text
-    assert (stats.feature_hits, stats.feature_misses) == (1, 1)
-    assert stats.feature_bytes == 5 * 4 * 128 * 4
-
-
 def test_a_bad_image_fails_alone() -> None:
     """A request whose image cannot be decoded is refused while others are answered."""
 
@@ -289,44 +249,3 @@ def test_an_engine_that_has_ended_says_so() -> None:
         assert caught.value.code is ErrorCode.NOT_READY
         with pytest.raises(EngineStopped):
             engine.check()
-
-
-SOAK_REQUESTS = 5000
-SOAK_SECONDS = 15
-
-
-def test_everything_is_accounted_for_after_a_soak() -> None:
-    """After many requests, streamed, cancelled, refused and repeated, every slot and every future is free."""
-    chance = random.Random(5)
-    requests = mixed_requests(60, seed=6)
-
-    async def one(engine: Engine, request: Request) -> None:
-        await asyncio.sleep(chance.random() * SOAK_SECONDS)
-        kind = chance.random()
-        try:
-            generation = engine.submit(request if kind > 0.1 else ask(EncodedImage(b"x"), "?"))
-            if kind < 0.3:
-                async for _ in generation.stream():
-                    if chance.random() < 0.1:
-                        break
-            elif kind < 0.5:
-                await asyncio.wait_for(generation.result(), chance.random() * 0.05)
-            else:
-                await generation.result()
-        except (RequestError, TimeoutError):
-            pass
-
-    async def soak(engine: Engine) -> None:
-        await asyncio.gather(*(one(engine, chance.choice(requests)) for _ in range(SOAK_REQUESTS)))
-        await until(lambda: engine.stats().waiting == engine.stats().running == 0)
-
-    with running(slots=6, max_waiting=20) as engine:
-        asyncio.run(asyncio.wait_for(soak(engine), 120))
-        stats = engine.stats()
-        worker = engine._worker
-        assert worker is not None
-        assert stats.finished + stats.cancelled + stats.failed + stats.refused == SOAK_REQUESTS
-        assert (stats.slots_free, worker.pools.used) == (6, [0] * len(worker.pools.used))  # type: ignore[attr-defined]
-        assert stats.feature_bytes <= engine.options.feature_cache_bytes
-        assert len(engine.flights) == 0
-        assert engine.flights._shared == {}

@@ -1,0 +1,48 @@
+"""What is alike is computed once."""
+
+import asyncio
+
+from service.engine.engine import Engine
+from service.engine.request import Completion
+from tests.unit.engine.running import ask, picture, running
+from tests.unit.engine.test_engine import answer, until, without_stops
+
+
+def test_identical_requests_in_flight_share_one_run() -> None:
+    """Greedy requests that are alike are computed once and answered each, and one may still be cancelled."""
+
+    async def crowd(engine: Engine) -> list[Completion | BaseException]:
+        tasks = [
+            asyncio.ensure_future(engine.submit(ask(picture(3), "?", max_tokens=2000)).result())
+            for _ in range(8)
+        ]
+        await asyncio.sleep(0)  # so that every task has begun to wait
+        await until(lambda: engine.stats().decode_tokens > 5)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with running(without_stops()) as engine:
+        gone, *answers = asyncio.run(crowd(engine))
+        stats = engine.stats()
+    assert isinstance(gone, asyncio.CancelledError)
+    assert len({one.text for one in answers if isinstance(one, Completion)}) == 1
+    assert (stats.shared, stats.cancelled, stats.finished) == (7, 1, 7)
+    assert stats.decode_tokens <= 2000
+
+
+def test_sampled_requests_are_never_shared() -> None:
+    """Requests that chance decides are computed each for itself."""
+    with running() as engine:
+        answer(engine, *(ask(picture(3), "?", temperature=1.0) for _ in range(3)))
+        assert engine.stats().shared == 0
+
+
+def test_the_same_image_is_not_computed_twice() -> None:
+    """An image asked about again comes from the cache of features, and the answer stays the same."""
+    with running() as engine:
+        (first,) = answer(engine, ask(picture(4), "Describe the image."))
+        (again,) = answer(engine, ask(picture(4), "Describe the image.", max_tokens=15))
+        stats = engine.stats()
+    assert again.text == first.text
+    assert (stats.feature_hits, stats.feature_misses) == (1, 1)
+    assert stats.feature_bytes == 5 * 4 * 128 * 4
