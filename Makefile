@@ -12,6 +12,8 @@ CONFIG ?= examples/local.yaml
 
 export RAY_SERVE_ENABLE_HA_PROXY ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
+# No handler of ours blocks the event loop, so a second one beside Serve's would only cost hand-overs.
+export RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD ?= 0
 # Behind no load balancer there is nobody to wait for when the server stops.
 export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S ?= 0
 
