@@ -46,6 +46,7 @@ def serve(config: Path, log: Path, environment: Mapping[str, str] | None = None)
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         # The driver's own tracing would count its subprocesses as the tests'.
         "COVERAGE_PROCESS_START": "",
