@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,12 +82,16 @@ def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Pat
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
+    # An HAProxy that was reloaded may outlive the rest, and would hold its ports.
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(STOP_SECONDS)
+    for left in psutil.wait_procs(family, timeout=2)[1]:
+        left.kill()
 
 
 def _tail(log: Path) -> str:
