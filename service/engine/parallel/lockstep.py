@@ -14,6 +14,7 @@ from service.engine.parallel.channel import Channel
 from service.engine.parallel.messages import Batch, Chosen, Ended, FromRank, Row, ToRank
 from service.engine.request import Request
 from service.engine.run import Run
+from service.engine.runner.joining import search_options
 from service.engine.sampler import generator_of, sample
 
 # A replica whose engine is slower than this to answer counts as dead already.
@@ -43,12 +44,7 @@ class Lockstep:
         model.generate(
             **inputs,
             max_new_tokens=max(row.limit for row in self.batch.rows),
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,  # a checkpoint's own default would come on top of the request's
-            use_cache=True,
-            pad_token_id=self.loaded.pad_id,
-            eos_token_id=sorted(self.loaded.stop_ids) or None,
+            **search_options(self.loaded),
             logits_processor=LogitsProcessorList([_Chooser(self)]),
             stopping_criteria=StoppingCriteriaList([_Follower(self)]),
         )

@@ -2,18 +2,16 @@
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from service.engine.detokenizer import Detokenizer
 from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.messages import Batch, Chosen, Ended, Failed, Finished, FromRank, Parcel, Row
 from service.engine.run import Run
-from service.engine.runner.generate import LARGEST_BATCH, join
-from service.engine.runner.generate import _form as form
+from service.engine.runner.joining import join
+from service.engine.runner.whole_batches import WholeBatches
 from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
@@ -46,51 +44,18 @@ class Flight:
         return len(ends) == len(kinds) == 1
 
 
-class ParallelWorker:
+class ParallelWorker(WholeBatches):
     """See `Worker`. A batch runs from its prompts to its last answer; others wait."""
 
     name = "parallel"
-    cache_bytes = 0
 
     def __init__(self, loaded: ParallelModel, *, silence_seconds: float) -> None:
-        self.loaded = loaded
+        super().__init__(loaded)
         self.group = loaded.group
         self.silence_seconds = silence_seconds
-        self.longest = loaded.context_length
-        self.slots = LARGEST_BATCH
-        self.prefilled = 0
-        self.decoded = 0
         # Tensors are joined here and travel from here, so the replica itself never touches a GPU.
         self._joining = replace(loaded, device=torch.device("cpu"))
-        self._queue: deque[Run] = deque()
-        self._batch: list[Run] = []
         self._flight: Flight | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Runs that no batch has taken yet."""
-        return len(self._queue)
-
-    @property
-    def active(self) -> int:
-        """Runs of the batch."""
-        return len(self._batch)
-
-    def add(self, run: Run) -> None:
-        """Queue a run."""
-        run.detokenizer = Detokenizer(self.loaded.tokenizer, run.request.sampling.stop)
-        self._queue.append(run)
-
-    def running(self) -> Iterable[Run]:
-        """The runs of the batch."""
-        return self._batch
-
-    def retire(self) -> list[Run]:
-        """Let go of the runs that are done; the rest of their batch goes on without them."""
-        ended = [run for run in (*self._queue, *self._batch) if run.done]
-        self._queue = deque(run for run in self._queue if not run.done)
-        self._batch = [run for run in self._batch if not run.done]
-        return ended
 
     def check(self) -> None:
         """Raise EngineStopped where a rank is lost."""
@@ -128,14 +93,6 @@ class ParallelWorker:
             self.group.send(rank, whole if rank == 0 else whole.outline)
         self.prefilled += sum(len(run.prompt) for run in batch)
         return True
-
-    def _next_batch(self) -> list[Run]:
-        """The first waiting run and those after it whose tensors can be joined with its own."""
-        waiting = [run for run in self._queue if not run.done]
-        batch = [run for run in waiting if form(run) == form(waiting[0])][:LARGEST_BATCH]
-        for run in batch:
-            self._queue.remove(run)
-        return batch
 
     def _follow(self, flight: Flight) -> None:
         for rank, message in self.group.receive(STEP_SECONDS):

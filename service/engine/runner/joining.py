@@ -1,0 +1,66 @@
+"""The tensors of several prompts joined into the inputs of one `generate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.run import Run
+
+
+def search_options(loaded: LoadedModel) -> dict[str, Any]:
+    """Options under which `generate` adds nothing of its own to what a logits processor chooses."""
+    return {
+        "do_sample": False,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,  # a checkpoint's own default would come on top of the request's
+        "use_cache": True,
+        "pad_token_id": loaded.pad_id,
+        "eos_token_id": sorted(loaded.stop_ids) or None,
+    }
+
+
+def form(run: Run) -> object:
+    """What must be alike for tensors to be joined: names, types, and all sides but the first."""
+    extra = run.inputs.extra if run.inputs else {}
+    return tuple(
+        sorted(
+            (name, tensor.shape[1:], tensor.dtype) for name, tensor in extra.items() if not _per_token(name)
+        )
+    )
+
+
+def _per_token(name: str) -> bool:
+    return name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "position_ids")
+
+
+def join(batch: Sequence[Run], loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    """The inputs of `generate` for a batch: prompts padded on the left, other tensors one after the other."""
+    longest = max(len(run.prompt) for run in batch)
+    ids = torch.full((len(batch), longest), loaded.pad_id)  # [B, S]
+    mask = torch.zeros((len(batch), longest), dtype=torch.long)  # [B, S]
+    for row, run in enumerate(batch):
+        ids[row, longest - len(run.prompt) :] = torch.tensor(run.prompt)
+        mask[row, longest - len(run.prompt) :] = 1
+    joined = {"input_ids": ids, "attention_mask": mask}
+    extras = [run.inputs.extra if run.inputs else {} for run in batch]
+    for name, first in extras[0].items():
+        if name in joined or name == "position_ids":
+            continue
+        if _per_token(name):
+            joined[name] = torch.stack(
+                [
+                    torch.nn.functional.pad(extra[name][0], (longest - extra[name].shape[1], 0))
+                    for extra in extras
+                ]
+            )  # [B, S]
+        else:
+            joined[name] = torch.cat([extra[name] for extra in extras])
+        if first.is_floating_point():
+            joined[name] = joined[name].to(loaded.dtype)
+    tiles = [run.inputs.pixels for run in batch if run.inputs and run.inputs.pixels is not None]
+    if tiles:
+        joined["pixel_values"] = torch.from_numpy(np.concatenate(tiles)).to(loaded.dtype)
+    return {name: tensor.to(loaded.device) for name, tensor in joined.items()}
