@@ -4,7 +4,6 @@ That the FastAPI ingress IS the replica saves a hop: a gateway deployment in fro
 reached a fifth of the requests a second.
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ray import get_runtime_context, serve
@@ -46,7 +45,7 @@ class Model:
     async def __del__(self) -> None:
         replica = getattr(self, "replica", None)
         if replica is not None:
-            await asyncio.to_thread(replica.engine.close, CLOSE_SECONDS)
+            await replica.close(CLOSE_SECONDS)
 
 
 deployment: serve.Deployment = serve.deployment(

@@ -17,6 +17,8 @@ class ErrorCode(StrEnum):
     IMAGE_TOO_LARGE = "image_too_large"
     IMAGE_PATH_FORBIDDEN = "image_path_forbidden"
     IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_URL_FORBIDDEN = "image_url_forbidden"
+    IMAGE_FETCH_FAILED = "image_fetch_failed"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     REQUEST_TOO_LARGE = "request_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
@@ -55,6 +57,14 @@ ERRORS: dict[ErrorCode, ErrorKind] = {
     ),
     ErrorCode.IMAGE_NOT_FOUND: ErrorKind(
         404, "There is no readable file at `image_path`.", "Check the path, which the server resolves."
+    ),
+    ErrorCode.IMAGE_URL_FORBIDDEN: ErrorKind(
+        403, "`image_url` leads nowhere, or where requests may not.", "Send the image itself."
+    ),
+    ErrorCode.IMAGE_FETCH_FAILED: ErrorKind(
+        400,
+        "No image came from `image_url` in time.",
+        "Check that the URL answers with the image itself, without a login, or send the image itself.",
     ),
     ErrorCode.CONTEXT_LENGTH_EXCEEDED: ErrorKind(
         400,

@@ -1,5 +1,6 @@
 """What one replica is made of: checkpoint, engine and HTTP API in one process."""
 
+import asyncio
 import functools
 import logging
 from time import perf_counter
@@ -17,6 +18,8 @@ from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import load_parallel
 from service.media.decode import decode
+from service.media.fetch import Fetcher, FetchOptions
+from service.media.urls import HostRule, UrlRules
 from service.settings import GenerationDefaults, Settings
 
 logger = logging.getLogger("capstan.replica")
@@ -32,7 +35,8 @@ class Replica:
         self.settings = settings
         self.engine = _engine(settings, gpus)
         self.engine.start()
-        self.backend = Backend(self.engine, settings, settings.generation_defaults)
+        self.fetcher = Fetcher(_fetch_options(settings))
+        self.backend = Backend(self.engine, settings, settings.generation_defaults, self.fetcher)
         logger.info("ready in %.1f s: %s", perf_counter() - start, self.engine.describe())
 
     def application(self) -> FastAPI:
@@ -43,6 +47,25 @@ class Replica:
         """Take new generation defaults; those that `changes` does not name go back to the settings'."""
         defaults = self.settings.generation_defaults.model_dump() | changes
         self.backend.defaults = GenerationDefaults.model_validate(defaults)
+
+    async def close(self, seconds: float) -> None:
+        """End what is under way, on the event loop of the requests; the engine gets `seconds` for it."""
+        await self.fetcher.close()
+        await asyncio.to_thread(self.engine.close, seconds)
+
+
+def _fetch_options(settings: Settings) -> FetchOptions:
+    return FetchOptions(
+        enabled=settings.image_url_enabled,
+        rules=UrlRules(
+            http=settings.image_url_http,
+            hosts=tuple(map(HostRule.parse, settings.image_url_hosts)),
+            networks=settings.image_url_networks,
+        ),
+        max_bytes=settings.max_image_bytes,
+        seconds=settings.image_url_timeout,
+        concurrent=settings.image_url_concurrency,
+    )
 
 
 def _engine(settings: Settings, gpus: int) -> Engine:

@@ -4,10 +4,11 @@ The environment variable of a setting is its name in capitals after ``CAPSTAN_``
 from this file. Only the entry point (`service.app`) builds `Settings`; all else gets them as arguments.
 """
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EMBEDDED_MODEL = Path(__file__).parent / "models" / "embedded"
@@ -21,6 +22,9 @@ MEBIBYTE = 2**20
 
 Listed = Annotated[tuple[str, ...], NoDecode]
 ListedPaths = Annotated[tuple[Path, ...], NoDecode]
+ListedNetworks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode]
+HOST = r"^(\*\.)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$"
+ListedHosts = Annotated[tuple[Annotated[str, StringConstraints(pattern=HOST)], ...], NoDecode]
 
 
 class GenerationDefaults(BaseModel):
@@ -140,6 +144,31 @@ class Settings(BaseSettings):
     image_roots: ListedPaths = Field(
         (), description="Directories, separated by `:`, open to `image_path`. None: `image_path` is off."
     )
+    image_url_enabled: bool = Field(True, description="Whether images are fetched from `image_url`.")
+    image_url_http: bool = Field(False, description="Fetch from `http://` as well as from `https://`.")
+    image_url_hosts: ListedHosts = Field(
+        (),
+        description=(
+            "The only hosts open to `image_url`, separated by commas: `host`, `*.host`, `host:port`. "
+            "None: every host of the Internet, on port 443 (80 for `http://`)."
+        ),
+    )
+    image_url_networks: ListedNetworks = Field(
+        (),
+        description=(
+            "Networks open to `image_url` besides the public Internet, separated by commas, such as "
+            "`10.20.0.0/16`. None: every private or special address is refused."
+        ),
+    )
+    image_url_timeout: float = Field(
+        10.0,
+        gt=0.0,
+        le=3600.0,
+        description="Seconds for one fetch from `image_url`, waiting and redirects included.",
+    )
+    image_url_concurrency: int = Field(
+        16, ge=1, le=1024, description="Images fetched at once; more wait, within their time."
+    )
     max_image_bytes: ByteSize = Field(
         ByteSize(20 * MEBIBYTE), ge=1, description="Size of an image file, such as `20MiB`."
     )
@@ -167,9 +196,9 @@ class Settings(BaseSettings):
     def _split_paths(cls, value: object) -> object:
         return _split(value, ":")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "image_url_hosts", "image_url_networks", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         return _split(value, ",")
 
     @property

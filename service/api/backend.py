@@ -6,16 +6,21 @@ from time import time
 from fastapi import Request
 
 from service.engine.engine import Engine
+from service.media.fetch import Fetcher
 from service.settings import GenerationDefaults, Settings
 
 
 @dataclass
 class Backend:
-    """The engine behind the routes; `defaults` is replaced when Serve's `user_config` changes."""
+    """The engine behind the routes, and the fetcher of images by URL.
+
+    `defaults` is replaced when Serve's `user_config` changes.
+    """
 
     engine: Engine
     settings: Settings
     defaults: GenerationDefaults
+    fetcher: Fetcher
     started: int = field(default_factory=lambda: int(time()))
 
 

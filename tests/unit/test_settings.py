@@ -1,6 +1,7 @@
 """Settings and the entry point's reading of the environment."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -49,3 +50,21 @@ def test_every_code_is_in_the_table(code: ErrorCode) -> None:
     assert 400 <= kind.status < 600
     assert kind.when.endswith(".")
     assert kind.remedy.endswith(".")
+
+
+def test_hosts_and_networks_travel_to_the_replica() -> None:
+    """Lists of hosts and networks are read from texts, and come through Serve's arguments unchanged."""
+    settings = Settings(image_url_hosts="a.test, *.b.test:9000", image_url_networks="10.0.0.0/8,fd00::/8")
+    assert settings.image_url_hosts == ("a.test", "*.b.test:9000")
+    assert [str(network) for network in settings.image_url_networks] == ["10.0.0.0/8", "fd00::/8"]
+    assert Settings(**settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"image_url_hosts": "https://a.test"}, {"image_url_hosts": "*"}, {"image_url_networks": "10.0.0.1/8"}],
+)
+def test_hosts_and_networks_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
+    """What is no host or no network is refused at start, so that no typing error opens anything."""
+    with pytest.raises(ValidationError):
+        Settings(**wrong)

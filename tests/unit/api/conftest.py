@@ -13,6 +13,7 @@ from service.api.backend import Backend
 from service.engine.engine import Engine
 from service.engine.request import Completion, FinishReason, Request, Usage
 from service.errors import CapstanError
+from service.media.fetch import Fetcher, FetchOptions
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"
@@ -57,7 +58,7 @@ def connect(engine: StubEngine) -> Iterator[Connect]:
 
     def make(**settings: Any) -> TestClient:
         chosen = Settings(**settings)
-        backend = Backend(cast("Engine", engine), chosen, chosen.generation_defaults)
+        backend = Backend(cast("Engine", engine), chosen, chosen.generation_defaults, Fetcher(FetchOptions()))
         return TestClient(create_application(backend), raise_server_exceptions=False)
 
     return make
