@@ -1,7 +1,7 @@
 """Continuous batching: requests join and leave between steps, and every step is four verbs."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -127,6 +127,8 @@ class BatchWorker:
         for chunk in chunks:
             chunk.run.filled = chunk.end
             self.prefilled += chunk.end - chunk.start
+            if chunk.last:  # what was read is in the cache; 13 tiles of an 8B model are 27 MB
+                chunk.run.features = None
         self._take(runs, tokens)
 
     def _see(self, runs: Sequence[Run]) -> None:
@@ -134,21 +136,21 @@ class BatchWorker:
         runs = [run for run in runs if run.image_keys and run.features is None]
         unseen: dict[Hashable, np.ndarray] = {}
         for run in runs:
-            run.image_features = [
-                self.features.peek(key) if known is None else known
-                for key, known in zip(run.image_keys, run.image_features, strict=True)
-            ]
-            unseen |= _unseen(run)
+            unseen |= {key: tiles for key, tiles in _tiles(run) if self.features.peek(key) is None}
         found = dict(zip(unseen, self.runner.features(list(unseen.values())), strict=True)) if unseen else {}
         for run in runs:
-            images = [
-                found[key] if known is None else known
-                for key, known in zip(run.image_keys, run.image_features, strict=True)
-            ]  # each [N, H]
-            run.features = torch.cat(images) if len(images) > 1 else images[0]
-            run.inputs, run.image_features = None, []
+            run.features = self._features(run, found)
+            run.inputs, run.known = None, []
         for key, values in found.items():
             self.features.put(key, values)
+
+    def _features(self, run: Run, found: Mapping[Hashable, torch.Tensor]) -> torch.Tensor:
+        """The features [N, H] of all images of a run: just `found`, known for long, or come since."""
+        images = list[torch.Tensor]()
+        for key, known in zip(run.image_keys, run.known, strict=True):
+            kept = known or self.features.peek(key)
+            images.append(found[key] if kept is None else self.features.read(kept))
+        return torch.cat(images) if len(images) > 1 else images[0]
 
     def _decode(self, decoding: Sequence[Run]) -> None:
         running = self.schedule.running
@@ -172,10 +174,10 @@ class BatchWorker:
                 run.error = fault()
 
 
-def _unseen(run: Run) -> dict[Hashable, np.ndarray]:
-    """The tiles [T, 3, H, W] of those images of a run whose features are not known."""
+def _tiles(run: Run) -> Iterable[tuple[Hashable, np.ndarray]]:
+    """The key and the tiles [T, 3, H, W] of every image of a run that had to be cut."""
     if run.inputs is None or run.inputs.pixels is None:
-        return {}
-    ends = np.cumsum(run.inputs.tiles_per_image)[:-1]
-    images = zip(run.image_keys, np.split(run.inputs.pixels, ends), run.image_features, strict=True)
-    return {key: tiles for key, tiles, known in images if known is None}
+        return ()
+    images = zip(run.image_keys, run.inputs.tiles_per_image, run.known, strict=True)
+    keys, counts = zip(*((key, count) for key, count, known in images if known is None), strict=True)
+    return zip(keys, np.split(run.inputs.pixels, np.cumsum(counts)[:-1]), strict=True)

@@ -12,20 +12,31 @@ from service.engine.request import Role
 
 
 @dataclass(frozen=True, slots=True)
+class KnownImage:
+    """An image whose features are known already, so that nothing but its number of tiles is asked for."""
+
+    tiles: int
+
+
+Picture = Image.Image | KnownImage
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedTurn:
-    """A turn whose images are decoded: RGB, upright, opaque."""
+    """A turn whose images are decoded: RGB, upright, opaque; or known."""
 
     role: Role
-    content: tuple[str | Image.Image, ...]
+    content: tuple[str | Picture, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
     """One prompt, ready for the model.
 
-    `input_ids` holds an image token for every image feature. `pixels` are the images' tiles in reading order,
-    float32 [T, 3, H, W], normalised, for families that take tiles; None without an image. `tiles_per_image`
-    counts them image by image. `extra` is what another family's own processor made, batch dimension 1.
+    `input_ids` holds an image token for every image feature. `pixels` are the tiles of those images that are
+    not known, in reading order, float32 [T, 3, H, W], normalised, for families that take tiles; None without
+    such an image. `tiles_per_image` counts tiles image by image, known or not. `extra` is what another
+    family's own processor made, batch dimension 1.
     """
 
     input_ids: list[int]

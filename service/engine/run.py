@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from service.engine.features import Kept
 from service.engine.inputs import ModelInputs
 from service.engine.pools import Place
 from service.engine.request import FinishReason, Request
@@ -23,8 +24,9 @@ class Run:
     """The state of a sequence. Only the engine's own thread writes it once it is prepared.
 
     `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
-    cache. `inputs` are let go of once the model has seen the images, as tiles are large; `image_features` are
-    those [N, H] of each image that are known, `features` those of all together.
+    cache. `inputs` are let go of once the model has seen the images, as tiles are large; `known` says for
+    each image whether the cache holds its features; `features` [N, H], those of all images together, are let
+    go of once the prompt is read.
     """
 
     request: Request
@@ -32,7 +34,7 @@ class Run:
     key: Hashable | None = None
     inputs: ModelInputs | None = None
     image_keys: tuple[Hashable, ...] = ()
-    image_features: list[torch.Tensor | None] = field(default_factory=list)
+    known: list[Kept | None] = field(default_factory=list)
     image_tiles: int = 0
     features: torch.Tensor | None = None
     prompt: list[int] = field(default_factory=list)

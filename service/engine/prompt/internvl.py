@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from service.engine.inputs import DecodedTurn, ModelInputs
+from service.engine.inputs import DecodedTurn, KnownImage, ModelInputs
 from service.engine.prompt.markup import PromptTemplate
 from service.engine.prompt.shape import Shape, take_apart
 from service.engine.prompt.skeleton import Skeleton
@@ -55,13 +55,18 @@ class InternVLInputs:
         conversation = take_apart(turns)
         skeleton = self._skeleton(conversation.shape)
         spec = self._bounded(max_tiles)
-        pixels = [tiles(image, spec) for image in conversation.images]  # each [T, 3, H, W]
-        counts = tuple(len(image) for image in pixels)
+        pixels, counts = list[np.ndarray](), list[int]()
+        for image in conversation.images:
+            if isinstance(image, KnownImage):
+                counts.append(image.tiles)
+            else:
+                pixels.append(tiles(image, spec))  # [T, 3, H, W]
+                counts.append(len(pixels[-1]))
         ids = skeleton.fill(conversation.texts, [self.image.of(count) for count in counts])
         return ModelInputs(
             input_ids=ids,
             pixels=_joined(pixels),
-            tiles_per_image=counts,
+            tiles_per_image=tuple(counts),
         )
 
     def prepare(self, shape: Shape) -> None:

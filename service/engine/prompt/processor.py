@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from PIL import Image
 from transformers import ProcessorMixin
 
-from service.engine.inputs import DecodedTurn, ModelInputs
+from service.engine.inputs import DecodedTurn, ModelInputs, Picture
 from service.engine.prompt.shape import Conversation, take_apart
 from service.engine.prompt.vocabulary import HARMLESS, any_of
 from service.errors import ErrorCode, RequestError
@@ -75,7 +74,7 @@ class ProcessorInputs:
         return messages
 
 
-def _image(image: Image.Image) -> dict[str, Any]:
+def _image(image: Picture) -> dict[str, Any]:
     return {"type": "image", "image": image}
 
 

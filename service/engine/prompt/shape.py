@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image
-
-from service.engine.inputs import DecodedTurn
+from service.engine.inputs import DecodedTurn, Picture
 from service.engine.request import Role
 
 Kind = Literal["text", "image"]
@@ -19,7 +17,7 @@ class Conversation:
 
     shape: Shape
     texts: tuple[str, ...]
-    images: tuple[Image.Image, ...]
+    images: tuple[Picture, ...]
 
 
 def take_apart(turns: Sequence[DecodedTurn]) -> Conversation:
@@ -29,11 +27,11 @@ def take_apart(turns: Sequence[DecodedTurn]) -> Conversation:
     """
     shape: list[tuple[Role, tuple[Kind, ...]]] = []
     texts: list[str] = []
-    images: list[Image.Image] = []
+    images: list[Picture] = []
     for turn in turns:
         kinds: list[Kind] = []
         for piece in turn.content:
-            if isinstance(piece, Image.Image):
+            if not isinstance(piece, str):
                 images.append(piece)
                 kinds.append("image")
             elif kinds and kinds[-1] == "text":

@@ -1,11 +1,13 @@
 """Which runner a model gets, decided by its configuration."""
 
+from typing import Any
+
 import torch
 
 from service.engine.batching import BatchWorker
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.device import free_bytes
-from service.engine.features import FeatureCache
+from service.engine.features import FeatureCache, FeatureShape
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.worker import ParallelWorker
@@ -26,6 +28,8 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
     runner = _runner(loaded, options)
     if runner is None:
         return GenerateWorker(loaded)
+    # Before the budget of the other cache is planned: on a GPU that one takes what is left.
+    features.allocate(_feature_shape(loaded))
     budget = cache_budget(loaded, options)
     if budget < LEAST_CONTEXT * runner.token_bytes:
         raise DeviceError(
@@ -50,6 +54,12 @@ def _runner(loaded: LoadedModel, options: EngineOptions) -> BatchRunner | None:
         graphs = options.cuda_graphs and loaded.device.type == "cuda"
         return direct.DirectRunner(loaded, record=CudaGraph if graphs else None)
     return forward.ForwardRunner(loaded) if forward.serves(loaded) else None
+
+
+def _feature_shape(loaded: LoadedModel) -> FeatureShape:
+    config: Any = loaded.model.config
+    channels = config.get_text_config().hidden_size
+    return FeatureShape(config.image_seq_length, channels, loaded.dtype, loaded.device)
 
 
 def cache_budget(loaded: LoadedModel, options: EngineOptions) -> int:

@@ -1,72 +1,121 @@
-"""The cache of image features."""
+"""The cache of image features: pages of a slab, a page a tile."""
 
 import torch
 
-from service.engine.features import FeatureCache
+from service.engine.features import FeatureCache, FeatureShape
+
+SHAPE = FeatureShape(tokens=2, channels=4, dtype=torch.float32, device=torch.device("cpu"))
 
 
-def features(numbers: int) -> torch.Tensor:
-    """Features of four bytes a number."""
-    return torch.arange(float(numbers))
+def cache_of(tiles: int) -> FeatureCache:
+    """A cache with room for so many tiles, and half of one."""
+    cache = FeatureCache(tiles * SHAPE.tile_bytes + SHAPE.tile_bytes // 2)
+    cache.allocate(SHAPE)
+    return cache
+
+
+def features(tiles: int, first: float = 0.0) -> torch.Tensor:
+    """Features [N, H] of an image of so many tiles, all different."""
+    size = tiles * SHAPE.tokens, SHAPE.channels
+    return torch.arange(first, first + size[0] * size[1]).view(size)
 
 
 def test_what_was_put_is_found() -> None:
     """Features are found under their key, and hits and misses are counted."""
-    cache, kept = FeatureCache(100), features(5)
-    cache.put("a", kept)
+    cache, put = cache_of(4), features(3)
+    cache.put("a", put)
     found = cache.get("a")
     assert found is not None
-    assert found.tolist() == kept.tolist()
+    assert found.tiles == 3
+    assert cache.read(found).tolist() == put.tolist()
     assert cache.get("b") is None
-    assert (cache.hits, cache.misses, cache.bytes) == (1, 1, 20)
+    assert (cache.hits, cache.misses, cache.bytes) == (1, 1, put.nbytes)
 
 
 def test_the_least_recently_used_go_first() -> None:
     """Beyond the budget the features that were not asked for longest are let go."""
-    cache = FeatureCache(100)
+    cache = cache_of(5)
     for key in "ab":
-        cache.put(key, features(10))
+        cache.put(key, features(2))
     cache.get("a")
-    cache.put("c", features(10))
+    cache.put("c", features(2))
     assert [cache.get(key) is not None for key in "abc"] == [True, False, True]
-    assert cache.bytes == 80
+    assert cache.bytes == 4 * SHAPE.tile_bytes
+
+
+def test_pages_are_used_again_wherever_they_lie() -> None:
+    """An image takes the pages that several smaller ones left, and is read in its own order."""
+    cache = cache_of(5)
+    for number, key in enumerate("abcde"):
+        cache.put(key, features(1, first=100.0 * number))
+    for key in "bd":
+        cache.get(key)
+    cache.put("f", features(3, first=1000.0))
+    found = cache.get("f")
+    assert found is not None
+    assert cache.read(found).tolist() == features(3, first=1000.0).tolist()
+    kept = cache.get("b")
+    assert kept is not None
+    assert cache.read(kept).tolist() == features(1, first=100.0).tolist()
 
 
 def test_features_over_the_budget_are_not_kept() -> None:
     """Features larger than the whole budget leave the others alone."""
-    cache = FeatureCache(100)
-    cache.put("a", features(10))
-    cache.put("b", features(26))
-    assert (cache.get("b"), cache.bytes) == (None, 40)
+    cache = cache_of(3)
+    cache.put("a", features(2))
+    cache.put("b", features(4))
+    assert (cache.get("b"), cache.bytes) == (None, 2 * SHAPE.tile_bytes)
 
 
 def test_putting_twice_counts_once() -> None:
     """The same key put again takes no more bytes."""
-    cache = FeatureCache(100)
-    cache.put("a", features(10))
-    cache.put("a", features(10))
-    assert cache.bytes == 40
+    cache = cache_of(5)
+    cache.put("a", features(2))
+    cache.put("a", features(2))
+    assert cache.bytes == 2 * SHAPE.tile_bytes
 
 
-def test_what_is_kept_is_a_copy() -> None:
-    """Features that were a part of a batch do not keep the batch in memory."""
-    cache, batch = FeatureCache(100), torch.zeros(1000)
-    cache.put("a", batch[:5])
-    found = cache.get("a")
-    assert found is not None
-    assert found.untyped_storage().nbytes() == 20
+def test_what_somebody_holds_is_not_overwritten() -> None:
+    """Features that were let go of stay what they are until nobody wants to read them any more."""
+    cache = cache_of(2)
+    cache.put("a", features(2))
+    held = cache.get("a")
+    assert held is not None
+    cache.put("b", features(2, first=50.0))
+    assert cache.read(held).tolist() == features(2).tolist()
+    assert (cache.peek("a"), cache.peek("b")) == (None, None)
+    del held
+    cache.put("b", features(2, first=50.0))
+    assert cache.peek("b") is not None
+
+
+def test_the_memory_is_taken_at_once() -> None:
+    """The cache takes its whole budget in the beginning, in whole tiles, and never more."""
+    cache = cache_of(3)
+    before = cache._slab.untyped_storage().nbytes()
+    assert before == 3 * SHAPE.tile_bytes
+    for key in range(10):
+        cache.put(key, features(1))
+    assert cache._slab.untyped_storage().nbytes() == before
 
 
 def test_a_peek_is_not_counted() -> None:
     """Looking again for what was missed counts as neither hit nor miss."""
-    cache = FeatureCache(100)
+    cache = cache_of(1)
     assert cache.peek("a") is None
     assert (cache.hits, cache.misses) == (0, 0)
 
 
 def test_a_cleared_cache_holds_nothing() -> None:
     """Clearing gives all bytes back."""
-    cache = FeatureCache(100)
-    cache.put("a", features(10))
+    cache = cache_of(2)
+    cache.put("a", features(1))
     cache.clear()
     assert (cache.get("a"), cache.bytes) == (None, 0)
+
+
+def test_a_cache_without_room_keeps_nothing() -> None:
+    """A budget of less than a tile, and one that was never allocated, keep nothing."""
+    for cache in (cache_of(0), FeatureCache(10_000)):
+        cache.put("a", features(1))
+        assert (cache.get("a"), cache.bytes) == (None, 0)

@@ -9,12 +9,12 @@ from service.engine.options import EngineOptions
 from service.engine.preparation import Preparation, share_key
 from service.engine.run import Run
 from service.media.decode import ImageLimits, decode
-from tests.unit.engine.running import ask, embedded, picture, running
+from tests.unit.engine.running import ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
-def test_a_known_image_with_a_known_prompt_is_not_decoded_again() -> None:
-    """Asked the same about the same image, the engine needs neither its pixels nor its tiles."""
+def test_a_known_image_is_not_decoded_again() -> None:
+    """Asked again about the same image, the same or something else, the engine needs no pixels of it."""
     decoded = list[bytes]()
 
     def counting(data: bytes) -> Any:
@@ -24,11 +24,15 @@ def test_a_known_image_with_a_known_prompt_is_not_decoded_again() -> None:
     engine = Engine(embedded(), decode=counting, options=EngineOptions())
     engine.start()
     try:
-        texts = [answer(engine, ask(picture(1), "?"))[0].text for _ in range(3)]
+        texts = [answer(engine, ask(picture(1), words))[0].text for words in ("?", "?", "What is it?")]
+        (both,) = answer(engine, ask(picture(2), "What is it?", picture(1)))
     finally:
         engine.close(5)
-    assert len(decoded) == 1
-    assert len(set(texts)) == 1
+    assert decoded == [picture(1).data, picture(2).data]
+    assert texts[0] == texts[1]
+    assert texts[2] == by_generate(embedded(), ask(picture(1), "What is it?"))
+    assert both.text == by_generate(embedded(), ask(picture(2), "What is it?", picture(1)))
+    assert both.usage.image_tiles == 10
 
 
 def test_a_new_image_beside_a_known_one_is_computed_alone() -> None:
@@ -76,8 +80,8 @@ def test_no_more_is_prepared_than_is_soon_wanted() -> None:
     assert waiting == 18
 
 
-def test_tiles_are_let_go_of_once_seen() -> None:
-    """A run keeps the features of its images, not their tiles."""
+def test_tiles_and_features_are_let_go_of_once_read() -> None:
+    """A run whose prompt has been read keeps neither the tiles of its images nor their features."""
     with running(without_stops()) as engine:
 
         async def look() -> Run:
@@ -89,7 +93,8 @@ def test_tiles_are_let_go_of_once_seen() -> None:
 
         run = asyncio.run(look())
     assert run.inputs is None
-    assert run.features is not None
+    assert run.features is None
+    assert run.known == []
 
 
 def test_requests_with_one_seed_are_alike() -> None:
@@ -101,10 +106,11 @@ def test_requests_with_one_seed_are_alike() -> None:
     assert share_key(ask(picture(1), "?")) != share_key(ask(picture(2), "?"))
 
 
-def test_a_prompt_is_remembered_only_with_its_features() -> None:
+def test_an_image_is_known_only_with_its_features() -> None:
     """When the features of an image were let go of, it is decoded again."""
     preparation = Preparation(embedded(), lambda data: decode(data, ImageLimits()), FeatureCache(0))
     for _ in range(2):
         run = Run(ask(picture(1), "?"))
         preparation.prepare(run, longest=100)
         assert run.inputs is not None
+        assert run.inputs.pixels is not None
