@@ -24,6 +24,7 @@ from PIL import (
 from service.errors import ErrorCode, RequestError
 from service.media.opaque import opaque
 from service.media.scans import MAX_SCANS, has_too_many_scans
+from service.media.size import too_many_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM|RIFF....WEBP", re.DOTALL)
@@ -71,7 +72,7 @@ def decode(data: bytes, limits: ImageLimits) -> Image.Image:
     `image_too_large`, and nothing else, whatever the bytes.
     """
     if len(data) > limits.max_bytes:
-        raise _too_large(f"{len(data)} bytes", str(limits.max_bytes), "CAPSTAN_MAX_IMAGE_BYTES")
+        raise too_many_bytes(len(data), limits.max_bytes)
     if not data:
         raise _invalid("image is empty; send the whole file")
     try:

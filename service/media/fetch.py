@@ -12,6 +12,7 @@ from yarl import URL
 from service.errors import ErrorCode, RequestError
 from service.media.addresses import is_open
 from service.media.resolver import AddressClosed, CheckedResolver, Lookup, system_lookup
+from service.media.size import too_many_bytes
 from service.media.urls import CLOSED, UrlRefused, UrlRules, parse_url
 
 logger = logging.getLogger("capstan.fetch")
@@ -120,11 +121,11 @@ class Fetcher:
             raise aiohttp.ClientError
         limit, data = self.options.max_bytes, bytearray()
         if (response.content_length or 0) > limit:
-            raise _too_large(response.content_length or 0, limit, field)
+            raise too_many_bytes(response.content_length or 0, limit, field=field)
         async for chunk in response.content.iter_chunked(CHUNK):
             data += chunk
             if len(data) > limit:
-                raise _too_large(len(data), limit, field)
+                raise too_many_bytes(len(data), limit, field=field, at_least=True)
         return bytes(data)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -159,11 +160,3 @@ class Fetcher:
 
 def _refusal(code: ErrorCode, message: str, field: str) -> RequestError:
     return RequestError(code, f"{field} {message}", field=field)
-
-
-def _too_large(size: int, limit: int, field: str) -> RequestError:
-    return RequestError(
-        ErrorCode.IMAGE_TOO_LARGE,
-        f"image is at least {size} bytes; the limit is {limit} (CAPSTAN_MAX_IMAGE_BYTES); scale it down",
-        field=field,
-    )

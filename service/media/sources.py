@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits
+from service.media.size import too_many_bytes
 
 DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
 
@@ -29,7 +30,7 @@ def decode_base64(text: str, limits: ImageLimits) -> bytes:
         text = text[head.end() :]
     size = len(text) * 3 // 4 - text[-2:].count("=")
     if size > limits.max_bytes:
-        raise _too_large(size, limits)
+        raise too_many_bytes(size, limits.max_bytes)
     try:
         return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except ValueError:  # binascii.Error is one
@@ -85,7 +86,7 @@ def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
         if not stat.S_ISREG(found.st_mode) or not _opened_below(descriptor, root):
             return None
         if found.st_size > limits.max_bytes:
-            raise _too_large(found.st_size, limits, field="image_path")
+            raise too_many_bytes(found.st_size, limits.max_bytes, field="image_path")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limits.max_bytes)
     except OSError:  # a disk or a network that fails
@@ -104,11 +105,3 @@ def _opened_below(descriptor: int, root: Path) -> bool:
 
 def _invalid(message: str) -> RequestError:
     return RequestError(ErrorCode.INVALID_REQUEST, message, field="image")
-
-
-def _too_large(size: int, limits: ImageLimits, *, field: str = "image") -> RequestError:
-    return RequestError(
-        ErrorCode.IMAGE_TOO_LARGE,
-        f"image is {size} bytes; the limit is {limits.max_bytes} (CAPSTAN_MAX_IMAGE_BYTES); scale it down",
-        field=field,
-    )
