@@ -12,6 +12,7 @@ class ErrorCode(StrEnum):
     """Every code that a client can meet; `ERRORS` says what each means."""
 
     INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED_PARAMETER = "unsupported_parameter"
     INVALID_IMAGE = "invalid_image"
     UNSUPPORTED_IMAGE = "unsupported_image"
     IMAGE_TOO_LARGE = "image_too_large"
@@ -42,6 +43,11 @@ class ErrorKind:
 ERRORS: dict[ErrorCode, ErrorKind] = {
     ErrorCode.INVALID_REQUEST: ErrorKind(
         400, "A field is missing, unknown or out of bounds.", "Mend the field that the message names."
+    ),
+    ErrorCode.UNSUPPORTED_PARAMETER: ErrorKind(
+        400,
+        "A parameter of OpenAI's API asks for what this server does not do.",
+        "Leave the parameter out that the message names.",
     ),
     ErrorCode.INVALID_IMAGE: ErrorKind(
         400, "The bytes are not an image that can be decoded whole.", "Send the complete, undamaged file."

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from service.api.application import create_application
 from service.api.backend import Backend
-from service.api.caption_body import image_limits
+from service.api.images import image_limits
 from service.engine import device
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel

@@ -169,6 +169,7 @@ class Settings(BaseSettings):
     image_url_concurrency: int = Field(
         16, ge=1, le=1024, description="Images fetched at once; more wait, within their time."
     )
+    max_images: int = Field(16, ge=1, le=1000, description="Images of one request.")
     max_image_bytes: ByteSize = Field(
         ByteSize(20 * MEBIBYTE), ge=1, description="Size of an image file, such as `20MiB`."
     )

@@ -1,17 +1,18 @@
 """The FastAPI application of a replica."""
 
+from functools import partial
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 import service
-from service.api import caption, health, models
+from service.api import caption, chat, health, models
 from service.api.backend import Backend
 from service.api.body_limit import BodyLimitMiddleware
 from service.api.faults import FaultMiddleware
+from service.api.openapi import describe
 from service.api.rendering import add_error_handlers
 from service.api.request_id import HEADER, RequestIdMiddleware
-
-DESCRIPTION = "Captions images with a vision-language model. Errors have the form of OpenAI's API."
 
 
 def create_application(backend: Backend, *, request_id_header: bool = True) -> FastAPI:
@@ -19,9 +20,10 @@ def create_application(backend: Backend, *, request_id_header: bool = True) -> F
 
     `request_id_header` is False where the server around it writes `X-Request-ID` itself.
     """
-    app = FastAPI(title="Capstan", version=service.__version__, description=DESCRIPTION)
+    app = FastAPI(title="Capstan", version=service.__version__)
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way
     app.state.backend = backend
-    for router in (caption.router, models.router, health.router):
+    for router in (caption.router, chat.router, models.router, health.router):
         app.include_router(router)
     add_error_handlers(app)
     # The last one added is the first to see a request.

@@ -1,45 +1,39 @@
-"""The body of POST /caption, in each form that it may come in, becomes a request and an image file."""
+"""The body of POST /caption, in each form that it may come in, becomes images and how to caption them."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from service.api.rendering import field_error
-from service.api.schemas import CaptionRequest, Generation
+from service.api.images import NamedImage, check_count
+from service.api.schemas.caption import SOURCES, CaptionRequest, Generation, ImageSource
+from service.api.validation import field_error
 from service.errors import ErrorCode, RequestError
-from service.media.decode import ImageLimits
-from service.media.sources import decode_base64, read_path
+from service.media.size import too_many_bytes
 from service.settings import Settings
 
-# Below this many characters, handing base64 to a thread takes longer than decoding it.
-INLINE_BASE64 = 256 * 1024
+KINDS: dict[str, str] = {"image": "base64", "image_url": "url", "image_path": "path"}
+
+# A body longer than this is read by a thread, so that other requests do not wait for it.
+INLINE_BODY = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionBody:
-    """The image file and how to caption it."""
+    """The images, each a file already or still to be read; `listed` where the answer is to be a list."""
 
-    image: bytes
+    images: tuple[bytes | NamedImage, ...]
+    listed: bool
     generation: Generation
-
-
-def image_limits(settings: Settings) -> ImageLimits:
-    """The settings that bound an image."""
-    return ImageLimits(
-        max_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_pixels,
-        max_side=settings.max_image_side,
-    )
 
 
 async def read_caption_body(request: Request, settings: Settings) -> CaptionBody:
     """Read a JSON or multipart body.
 
-    Raises RequestError for a field that is missing, unknown or out of bounds, for a body of another type,
-    and for an image that cannot be read.
+    Raises RequestError for a field that is missing, unknown or out of bounds, and for a body of another type.
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
@@ -54,51 +48,82 @@ async def read_caption_body(request: Request, settings: Settings) -> CaptionBody
 
 
 async def _from_json(body: bytes, settings: Settings) -> CaptionBody:
+    read = asyncio.to_thread(_validate, body) if len(body) > INLINE_BODY else None
+    fields = _validate(body) if read is None else await read
+    named = [name for name in (*SOURCES, "images") if getattr(fields, name) is not None]
+    if len(named) != 1:
+        raise _one_source(named)
+    if fields.images is not None:
+        check_count(len(fields.images), settings, field="images")
+        images = tuple(_named(source, f"images.{index}.") for index, source in enumerate(fields.images))
+        return CaptionBody(images, listed=True, generation=fields)
+    return CaptionBody((_named(fields, ""),), listed=False, generation=fields)
+
+
+def _validate(body: bytes) -> CaptionRequest:
     try:
-        fields = CaptionRequest.model_validate_json(body)
+        return CaptionRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise field_error(error) from None
-    limits = image_limits(settings)
-    if (fields.image is None) == (fields.image_path is None):
-        raise RequestError(
-            ErrorCode.INVALID_REQUEST, "exactly one of image and image_path is needed", field="image"
-        )
-    if fields.image_path is not None:
-        image = await asyncio.to_thread(read_path, fields.image_path, settings.image_roots, limits)
-    elif fields.image is not None and len(fields.image) > INLINE_BASE64:
-        image = await asyncio.to_thread(decode_base64, fields.image, limits)
-    else:
-        image = decode_base64(fields.image or "", limits)
-    return CaptionBody(image, fields)
+
+
+def _named(source: CaptionRequest | ImageSource, before: str) -> NamedImage:
+    if source.image is not None:
+        return NamedImage("base64", source.image, before + "image")
+    if source.image_url is not None:
+        return NamedImage.of_url(source.image_url, before + "image_url")
+    return NamedImage("path", source.image_path or "", before + "image_path")
 
 
 async def _from_form(request: Request, settings: Settings) -> CaptionBody:
-    async with request.form(max_files=1, max_fields=16) as form:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise RequestError(
-                ErrorCode.INVALID_REQUEST, "the form has no file in its field image", field="image"
-            )
-        if (image.size or 0) > settings.max_image_bytes:
-            raise RequestError(
-                ErrorCode.IMAGE_TOO_LARGE,
-                f"image is {image.size} bytes; the limit is {settings.max_image_bytes} "
-                "(CAPSTAN_MAX_IMAGE_BYTES); scale it down",
-                field="image",
-            )
-        return CaptionBody(await image.read(), _generation(form))
+    async with request.form(max_files=settings.max_images, max_fields=16) as form:
+        files = [value for value in form.getlist("image") if isinstance(value, UploadFile)]
+        texts = _texts(form)
+        elsewhere = {name: texts.pop(name) for name in SOURCES if name in texts}
+        if bool(files) + len(elsewhere) != 1:
+            raise _one_source([*(["image"] if files else []), *elsewhere])
+        generation = _generation(texts)
+        if elsewhere:
+            return CaptionBody((_named(_source(elsewhere), ""),), listed=False, generation=generation)
+        for file in files:
+            if (file.size or 0) > settings.max_image_bytes:
+                raise too_many_bytes(file.size or 0, settings.max_image_bytes, field="image")
+        images = tuple([await file.read() for file in files])
+        return CaptionBody(images, listed=len(files) > 1, generation=generation)
 
 
-def _generation(form: FormData) -> Generation:
-    """The form's other fields; a form knows only texts, so numbers are read from them."""
-    fields: dict[str, str] = {}
+def _texts(form: FormData) -> dict[str, str]:
+    texts: dict[str, str] = {}
     for name, value in form.multi_items():
-        if name == "image":
-            continue
-        if isinstance(value, UploadFile) or name in fields:
-            raise RequestError(ErrorCode.INVALID_REQUEST, f"{name} is to be given once, as text", field=name)
-        fields[name] = value
+        if isinstance(value, UploadFile):
+            if name != "image":
+                raise RequestError(ErrorCode.INVALID_REQUEST, f"{name} is to be sent as text", field=name)
+        elif name in texts:
+            raise RequestError(ErrorCode.INVALID_REQUEST, f"{name} is to be given once", field=name)
+        else:
+            texts[name] = value
+    return texts
+
+
+def _generation(texts: Mapping[str, str]) -> Generation:
+    """The form's other fields; a form knows only texts, so numbers are read from them."""
     try:
-        return Generation.model_validate_strings(fields)
+        return Generation.model_validate_strings(texts)
     except ValidationError as error:
         raise field_error(error) from None
+
+
+def _source(texts: Mapping[str, str]) -> ImageSource:
+    try:
+        return ImageSource.model_validate(texts)
+    except ValidationError as error:
+        raise field_error(error) from None
+
+
+def _one_source(named: list[str]) -> RequestError:
+    found = " and ".join(named) or "none"
+    return RequestError(
+        ErrorCode.INVALID_REQUEST,
+        f"exactly one of image, image_url, image_path and images is needed; the request has {found}",
+        field=named[0] if named else "image",
+    )

@@ -5,9 +5,8 @@ import logging
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.rendering import render
+from service.api.rendering import internal_error, render
 from service.api.request_id import request_id
-from service.errors import ErrorCode, RequestError
 
 logger = logging.getLogger("capstan.api")
 
@@ -36,7 +35,4 @@ class FaultMiddleware:
             if scope["type"] != "http" or begun:
                 raise
             logger.exception("request_id=%s failed", request_id(scope))
-            error = RequestError(
-                ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log says why"
-            )
-            await render(Request(scope), error)(scope, receive, send)
+            await render(Request(scope), internal_error())(scope, receive, send)

@@ -3,10 +3,11 @@
 from fastapi import APIRouter, Request
 
 from service.api.backend import backend_of
-from service.api.schemas import ErrorResponse, Health
+from service.api.reference import refusals
+from service.api.schemas.models import Health
 from service.errors import EngineStopped, ErrorCode, RequestError
 
-router = APIRouter()
+router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
@@ -15,7 +16,7 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses={503: {"model": ErrorResponse}})
+@router.get("/readyz", responses=refusals(ErrorCode.NOT_READY))
 async def readyz(request: Request) -> Health:
     """The model is loaded and its engine takes requests."""
     try:

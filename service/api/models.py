@@ -3,10 +3,11 @@
 from fastapi import APIRouter, Request
 
 from service.api.backend import Backend, backend_of
-from service.api.schemas import Engine, ErrorResponse, ModelCard, ModelList
+from service.api.reference import refusals
+from service.api.schemas.models import Engine, ModelCard, ModelList
 from service.errors import ErrorCode, RequestError
 
-router = APIRouter()
+router = APIRouter(tags=["models"])
 
 
 @router.get("/v1/models")
@@ -15,7 +16,7 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(data=[_card(backend_of(request))])
 
 
-@router.get("/v1/models/{name:path}", responses={404: {"model": ErrorResponse}})
+@router.get("/v1/models/{name:path}", responses=refusals(ErrorCode.NOT_FOUND))
 async def get_model(request: Request, name: str) -> ModelCard:
     """One model of this server."""
     card = _card(backend_of(request))

@@ -3,11 +3,11 @@
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.request_id import request_id
-from service.api.schemas import ErrorDetail, ErrorResponse
+from service.api.schemas.errors import ErrorDetail, ErrorResponse
+from service.api.validation import field_error
 from service.errors import ERRORS, ErrorCode, RequestError
 
 RETRY_AFTER_SECONDS = "1"
@@ -15,36 +15,31 @@ RETRY_AFTER_SECONDS = "1"
 
 def render(request: Request, error: RequestError) -> Response:
     """The answer to a request that failed."""
-    status = ERRORS[error.code].status
-    identifier = request_id(request.scope)
-    body = ErrorResponse(
-        error=ErrorDetail(
-            message=error.message,
-            type="server_error" if status >= 500 else "invalid_request_error",
-            code=error.code,
-            param=error.field,
-        ),
-        request_id=identifier,
-    )
     headers = {}
     if error.code in (ErrorCode.OVERLOADED, ErrorCode.NOT_READY):
         headers["retry-after"] = RETRY_AFTER_SECONDS
-    return Response(body.model_dump_json(), status, headers, media_type="application/json")
+    body = error_body(error, request_id(request.scope))
+    return Response(body.model_dump_json(), ERRORS[error.code].status, headers, media_type="application/json")
 
 
-def field_error(error: ValidationError | RequestValidationError) -> RequestError:
-    """The first complaint of a validation, in words of this API; the value itself is not repeated."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "body")
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        message = f"{field} is not a field of this request; see /docs for those there are"
-    elif kind == "json_invalid":
-        message = "the body is not valid JSON"
-        field = ""
-    else:
-        message = f"{field or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return RequestError(ErrorCode.INVALID_REQUEST, message, field=field or None)
+def error_body(error: RequestError, identifier: str) -> ErrorResponse:
+    """An error as JSON, with the request's identifier."""
+    return ErrorResponse(error=error_detail(error), request_id=identifier)
+
+
+def error_detail(error: RequestError) -> ErrorDetail:
+    """What went wrong."""
+    return ErrorDetail(
+        message=error.message,
+        type="server_error" if ERRORS[error.code].status >= 500 else "invalid_request_error",
+        code=error.code,
+        param=error.field,
+    )
+
+
+def internal_error() -> RequestError:
+    """What a client learns of a bug."""
+    return RequestError(ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log says why")
 
 
 def http_error(error: HTTPException) -> RequestError:

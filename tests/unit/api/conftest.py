@@ -1,6 +1,6 @@
 """An application over an engine that answers at once and remembers what it was asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +17,7 @@ from service.media.fetch import Fetcher, FetchOptions
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"
+FINISHED = Completion(CAPTION + " ", FinishReason.STOP, Usage(60, 5, 9))
 
 
 @dataclass
@@ -26,6 +27,9 @@ class StubEngine:
     asked: list[Request] = field(default_factory=list)
     failure: Exception | None = None
     stopped: CapstanError | None = None
+    failure_after: int = 0
+    cancelled: bool = False
+    completion: Completion | None = None
 
     def submit(self, request: Request) -> "StubEngine":
         self.asked.append(request)
@@ -34,7 +38,17 @@ class StubEngine:
     async def result(self) -> Completion:
         if self.failure:
             raise self.failure
-        return Completion(CAPTION + " ", FinishReason.STOP, Usage(60, 5, 9))
+        return FINISHED
+
+    async def stream(self) -> AsyncIterator[str]:
+        for index, word in enumerate(FINISHED.text.split(" ")):
+            if self.failure and index >= self.failure_after:
+                raise self.failure
+            yield f"{word} "
+        self.completion = FINISHED
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
     def check(self) -> None:
         if self.stopped:

@@ -1,6 +1,7 @@
 """POST /caption over an engine that answers at once."""
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def test_answers_with_caption_model_usage_and_request_id(client: TestClient) -> 
     assert body.pop("request_id") == response.headers["x-request-id"]
     assert body == {
         "caption": CAPTION,
+        "finish_reason": "stop",
         "model": "embedded",
         "usage": {"prompt_tokens": 60, "image_tiles": 5, "completion_tokens": 9},
     }
@@ -103,14 +105,26 @@ def test_holds_to_the_tokens_asked_for(client: TestClient, engine: StubEngine) -
     assert not engine.asked[-1].shorten
 
 
+ONE_SOURCE = "exactly one of image, image_url, image_path"
+
 REFUSED = {
-    "neither image": ({}, "image", "exactly one of image and image_path"),
-    "both images": ({"image": BASE64, "image_path": "a.png"}, "image", "exactly one of image and image_path"),
+    "neither image": ({}, "image", ONE_SOURCE),
+    "both images": (
+        {"image": BASE64, "image_path": "a.png"},
+        "image",
+        "exactly one of image, image_url, image_path",
+    ),
     "unknown field": ({"image": BASE64, "promt": "x"}, "promt", "promt is not a field of this request"),
     "no tokens": ({"image": BASE64, "max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
     "hot": ({"image": BASE64, "temperature": 9}, "temperature", "less than or equal to 2"),
     "empty prompt": ({"image": BASE64, "prompt": ""}, "prompt", "at least 1 character"),
     "number as image": ({"image": 5}, "image", "valid string"),
+    "text as number": ({"image": BASE64, "max_tokens": "5"}, "max_tokens", "valid integer"),
+    "empty list": ({"images": []}, "images", "at least 1 item"),
+    "entry without a source": ({"images": [{}]}, "images.0", "exactly one of"),
+    "entry of two": ({"images": [{"image": BASE64, "image_path": "a"}]}, "images.0", "exactly one of"),
+    "too many": ({"images": [{"image": BASE64}] * 17}, "images", "17 images; the limit is 16"),
+    "streamed list": ({"images": [{"image": BASE64}], "stream": True}, "stream", "one image a request"),
     "not base64": ({"image": "%%%"}, "image", "base64"),
 }
 
@@ -143,7 +157,8 @@ def test_refuses_a_body_of_another_type(client: TestClient) -> None:
 
 
 FORMS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "no file": ({"other": ("a", b"")}, {}, "image"),
+    "no file": ({"other": ("a", b"")}, {}, "other"),
+    "no image": ({"prompt": (None, "x")}, {}, "image"),
     "unknown field": ({"image": ("a", IMAGE)}, {"promt": "x"}, "promt"),
     "no number": ({"image": ("a", IMAGE)}, {"max_tokens": "many"}, "max_tokens"),
     "given twice": ({"image": ("a", IMAGE)}, {"prompt": ["x", "y"]}, "prompt"),
@@ -212,3 +227,87 @@ def test_hides_a_fault(client: TestClient, engine: StubEngine) -> None:
     response = client.post("/caption", json={"image": BASE64})
     assert (response.status_code, error(response)["code"]) == (500, "internal_error")
     assert "secret" not in response.text
+
+
+def test_answers_a_list_in_order(client: TestClient, engine: StubEngine) -> None:
+    """Each image of a list is captioned by itself, and an error of one does not lose the others."""
+    body = {"images": [{"image": BASE64}, {"image": "%"}, {"image_path": "a.png"}, {"image": BASE64}]}
+    response = client.post("/caption", json=body)
+    assert response.status_code == 200
+    found = response.json()
+    assert [item["caption"] for item in found["captions"]] == [CAPTION, None, None, CAPTION]
+    assert [item["error"] and item["error"]["param"] for item in found["captions"]] == [
+        None,
+        "images.1.image",
+        "images.2.image_path",
+        None,
+    ]
+    assert found["usage"] == {"prompt_tokens": 120, "image_tiles": 10, "completion_tokens": 18}
+    assert found["request_id"] == response.headers["x-request-id"]
+
+
+def test_several_files_of_a_form_are_a_list(client: TestClient, engine: StubEngine) -> None:
+    """A form with several files is answered as a list."""
+    response = client.post("/caption", files=[("image", ("a", IMAGE)), ("image", ("b", IMAGE))])
+    assert [item["caption"] for item in response.json()["captions"]] == [CAPTION, CAPTION]
+
+
+def test_streams_server_sent_events(client: TestClient) -> None:
+    """With stream, new text comes as delta events, and the whole answer as the last event."""
+    response = client.post("/caption", json={"image": BASE64, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = [event.split("\n") for event in response.text.strip().split("\n\n")]
+    assert {name for name, _ in events[:-1]} == {"event: delta"}
+    texts = [json.loads(data.removeprefix("data: "))["text"] for _, data in events[:-1]]
+    assert len(texts) > 1
+    assert "".join(texts).strip() == CAPTION
+    assert events[-1][0] == "event: caption"
+    assert json.loads(events[-1][1].removeprefix("data: "))["caption"] == CAPTION
+
+
+def test_an_error_before_the_first_word_has_its_status(client: TestClient, engine: StubEngine) -> None:
+    """A stream that fails before it has begun is answered like any other request."""
+    engine.failure = RequestError(ErrorCode.OVERLOADED, "full")
+    response = client.post("/caption", json={"image": BASE64, "stream": True})
+    assert (response.status_code, error(response)["code"]) == (503, "overloaded")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(RequestError(ErrorCode.DEADLINE_EXCEEDED, "late"), "deadline_exceeded"), (OSError(), "internal_error")],
+    ids=["expected", "bug"],
+)
+def test_an_error_in_the_middle_is_the_last_event(
+    client: TestClient, engine: StubEngine, failure: Exception, code: str
+) -> None:
+    """A stream that fails in its middle ends with an error event, and the engine is told."""
+    engine.failure_after, engine.failure = 2, failure
+    response = client.post("/caption", json={"image": BASE64, "stream": True})
+    assert response.status_code == 200
+    name, data = response.text.strip().split("\n\n")[-1].split("\n")
+    assert name == "event: error"
+    assert json.loads(data.removeprefix("data: "))["error"]["code"] == code
+    assert engine.cancelled
+
+
+@pytest.mark.parametrize(
+    ("accept", "text"),
+    [
+        ("text/plain", True),
+        ("text/plain, */*;q=0.5", True),
+        ("text/plain, */*", True),
+        ("text/plain;q=0.5, application/json", False),
+        ("application/json, text/plain, */*", False),
+        ("application/*;q=0.2, text/plain;q=0.9", True),
+        ("text/plain;q=zero", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_accept_decides_between_text_and_json(client: TestClient, accept: str, text: bool) -> None:
+    """A client that would rather have plain text gets the bare caption."""
+    response = client.post("/caption", json={"image": BASE64}, headers={"accept": accept})
+    if text:
+        assert (response.text, response.headers["content-type"]) == (CAPTION, "text/plain; charset=utf-8")
+    else:
+        assert response.json()["caption"] == CAPTION
