@@ -1,9 +1,10 @@
-"""Makes docs/settings.md and docs/errors.md: `python docs/reference.py [--check]`."""
+"""Makes docs/settings.md, docs/errors.md and files of the chart: `python docs/reference.py [--check]`."""
 
 import argparse
 import sys
 from pathlib import Path
 
+import chart
 from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
@@ -96,17 +97,15 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit 1 where a page is out of date"
     )
     check = parser.parse_args().check
-    stale = [
-        name
-        for name, page in PAGES.items()
-        if not (HERE / name).exists() or (HERE / name).read_text() != page()
-    ]
+    made = {HERE / name: page() for name, page in PAGES.items()} | chart.pages()
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
     if check:
-        for name in stale:
-            print(f"docs/{name} is out of date; run `make docs`", file=sys.stderr)  # noqa: T201 - a command's output
+        for path in stale:
+            print(f"{path.relative_to(HERE.parent)} is out of date; run `make docs`", file=sys.stderr)  # noqa: T201 - a command's output
         return 1 if stale else 0
-    for name in stale:
-        (HERE / name).write_text(PAGES[name]())
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(made[path])
     return 0
 
 

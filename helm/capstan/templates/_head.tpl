@@ -1,0 +1,20 @@
+{{- define "capstan.headSpec" -}}
+{{- $head := .root.Values.head -}}
+{{- $drain := int .root.Values.serve.drainSeconds -}}
+{{- $ports := list
+    (dict "name" "gcs-server" "containerPort" 6379)
+    (dict "name" "dashboard" "containerPort" 8265)
+    (dict "name" "client" "containerPort" 10001)
+    (dict "name" "serve" "containerPort" 8000)
+    (dict "name" "metrics" "containerPort" 8080) -}}
+{{- include "capstan.podSpec" (merge (dict
+    "root" .root
+    "name" "ray-head"
+    "env" $head.env
+    "ports" $ports
+    "resources" $head.resources
+    "apiToken" .scales
+    "drainSeconds" $drain
+    "preStop" (include "capstan.drainHead" (dict "drainSeconds" $drain)))
+    (pick $head "nodeSelector" "tolerations" "affinity" "priorityClassName")) -}}
+{{- end -}}

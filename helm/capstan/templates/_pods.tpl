@@ -1,0 +1,124 @@
+{{/* What the pods of head and workers have in common. Takes root, env (a map), container, affinity and so on. */}}
+{{- define "capstan.podSpec" -}}
+{{- $root := .root -}}
+{{- /* Where the autoscaler runs beside the head, KubeRay gives the head an account that may change the RayCluster. */ -}}
+{{- if .apiToken }}
+automountServiceAccountToken: true
+{{- else }}
+serviceAccountName: {{ include "capstan.serviceAccountName" $root }}
+automountServiceAccountToken: false
+{{- end }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
+terminationGracePeriodSeconds: {{ add .drainSeconds 15 }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+containers:
+  - name: {{ .name }}
+    image: {{ include "capstan.image" $root }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    securityContext:
+      {{- toYaml $root.Values.securityContext | nindent 6 }}
+    env:
+      {{- include "capstan.env" . | trim | nindent 6 }}
+    ports:
+      {{- toYaml .ports | nindent 6 }}
+    resources:
+      {{- toYaml .resources | nindent 6 }}
+    lifecycle:
+      preStop:
+        exec:
+          command:
+            - /bin/bash
+            - -c
+            - |
+              {{- .preStop | nindent 14 }}
+    volumeMounts:
+      {{- include "capstan.mounts" $root | nindent 6 }}
+volumes:
+  {{- include "capstan.volumes" $root | nindent 2 }}
+{{- end -}}
+
+{{/* Environment of a Ray container. */}}
+{{- define "capstan.env" -}}
+{{- $env := dict
+    "HOME" "/tmp"
+    "HF_HOME" "/cache/huggingface"
+    "RAY_USAGE_STATS_ENABLED" "0"
+    "RAY_SERVE_ENABLE_HA_PROXY" "1"
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD" "0"
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "5"
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
+{{- include "capstan.overwrite" (dict "into" $env "from" (.env | default dict)) -}}
+{{- range $name := keys $env | sortAlpha }}
+- name: {{ $name }}
+  value: {{ index $env $name | quote }}
+{{- end }}
+{{- with .secret }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .key | quote }}
+{{- end }}
+{{- with .root.Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "capstan.mounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: cache
+  mountPath: /cache
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "capstan.volumes" -}}
+- name: tmp
+  emptyDir: {}
+- name: cache
+  emptyDir: {}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Metadata of a pod template. Nothing of the chart's version: a change here is a whole new cluster. */}}
+{{- define "capstan.podMetadata" -}}
+labels:
+  {{- include "capstan.podLabels" .root | nindent 2 }}
+  {{- with .root.Values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

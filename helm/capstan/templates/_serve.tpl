@@ -1,0 +1,77 @@
+{{/* The Serve config: one application a model, pinned to its pool. */}}
+{{- define "capstan.serveConfig" -}}
+{{- $applications := list -}}
+{{- $models := include "capstan.models" . | fromJson -}}
+{{- range $key := keys $models | sortAlpha -}}
+  {{- $applications = append $applications (include "capstan.application" (dict "model" (get $models $key) "root" $) | fromJson) -}}
+{{- end -}}
+{{- $config := dict
+    "proxy_location" "EveryNode"
+    "http_options" (dict "host" "0.0.0.0" "port" 8000 "request_timeout_s" .Values.serve.requestTimeoutSeconds)
+    "logging_config" (dict "encoding" .Values.serve.logEncoding "log_level" "INFO" "enable_access_log" false) -}}
+{{- include "capstan.overwrite" (dict "into" $config "from" (deepCopy .Values.serveConfig)) -}}
+{{- $_ := set $config "applications" $applications -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* One application, as JSON. */}}
+{{- define "capstan.application" -}}
+{{- $model := .model -}}
+{{- $args := (dict
+    "model" $model.source
+    "served_model_name" ($model.servedModelName | default $model.key)
+    "gpus_per_replica" (max 1 (int $model.gpusPerReplica))) -}}
+{{- include "capstan.overwrite" (dict "into" $args "from" $model.settings) -}}
+{{- if and (gt (float64 $model.gpusPerReplica) 0.0) (lt (float64 $model.gpusPerReplica) 1.0) (not (hasKey $args "memory_fraction")) -}}
+  {{- $_ := set $args "memory_fraction" (mulf 0.9 $model.gpusPerReplica) -}}
+{{- end -}}
+{{- if $model.revision -}}{{- $_ := set $args "model_revision" $model.revision -}}{{- end -}}
+{{- $options := dict
+    "num_cpus" $model.resources.cpu
+    "num_gpus" $model.gpusPerReplica
+    "label_selector" (dict "capstan.pool" $model.pool) -}}
+{{- with $model.resources.memory -}}{{- $_ := set $options "memory" (include "capstan.bytes" . | int64) -}}{{- end -}}
+{{- $deployment := dict
+    "name" "Model"
+    "max_ongoing_requests" $model.maxOngoingRequests
+    "max_queued_requests" $model.maxQueuedRequests
+    "graceful_shutdown_timeout_s" .root.Values.serve.drainSeconds
+    "ray_actor_options" $options -}}
+{{- if $model.autoscaling -}}
+  {{- $_ := set $deployment "num_replicas" "auto" -}}
+  {{- $_ := set $deployment "autoscaling_config" (include "capstan.autoscalingConfig" $model.autoscaling | fromJson) -}}
+{{- else -}}
+  {{- $_ := set $deployment "num_replicas" $model.most -}}
+{{- end -}}
+{{- $user := dict -}}
+{{- range $from, $to := dict "prompt" "prompt" "maxTokens" "max_tokens" "temperature" "temperature" -}}
+  {{- $value := get $model.generation $from -}}
+  {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $user $to $value -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $deployment "user_config" $user -}}
+{{- $more := deepCopy $model.serveConfig -}}
+{{- include "capstan.overwrite" (dict "into" $deployment "from" ($more.deployment | default dict)) -}}
+{{- $application := dict
+    "name" $model.key
+    "route_prefix" $model.route
+    "import_path" "service.app:build"
+    "args" $args -}}
+{{- if $model.env -}}{{- $_ := set $application "runtime_env" (dict "env_vars" $model.env) -}}{{- end -}}
+{{- include "capstan.overwrite" (dict "into" $application "from" (omit $more "deployment")) -}}
+{{- $_ := set $application "deployments" (list $deployment) -}}
+{{- toJson $application -}}
+{{- end -}}
+
+{{- define "capstan.autoscalingConfig" -}}
+{{- $config := dict
+    "min_replicas" .minReplicas
+    "max_replicas" .maxReplicas
+    "target_ongoing_requests" .targetOngoingRequests
+    "upscale_delay_s" .upscaleDelay
+    "downscale_delay_s" .downscaleDelay -}}
+{{- range $from, $to := dict "initialReplicas" "initial_replicas" "downscaleToZeroDelay" "downscale_to_zero_delay_s" -}}
+  {{- $value := get $ $from -}}
+  {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $config $to $value -}}{{- end -}}
+{{- end -}}
+{{- toJson $config -}}
+{{- end -}}

@@ -1,0 +1,37 @@
+{{/* Ray's labels of a pool's nodes, as JSON. */}}
+{{- define "capstan.rayLabels" -}}
+{{- $labels := dict "capstan.pool" .key -}}
+{{- if .spot -}}{{- $_ := set $labels "ray.io/market-type" "spot" -}}{{- end -}}
+{{- toJson $labels -}}
+{{- end -}}
+
+{{- define "capstan.workerSpec" -}}
+{{- $pool := .pool -}}
+{{- $drain := ternary (min 20 (int .root.Values.serve.drainSeconds)) (int .root.Values.serve.drainSeconds) $pool.spot -}}
+{{- $tolerations := $pool.tolerations -}}
+{{- if gt (int $pool.gpusPerNode) 0 -}}
+  {{- $tolerations = append $tolerations (dict "key" $pool.gpuResource "operator" "Exists" "effect" "NoSchedule") -}}
+{{- end -}}
+{{- if $pool.spot -}}
+  {{- range list "cloud.google.com/gke-spot" "kubernetes.azure.com/scalesetpriority" -}}
+    {{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoSchedule") -}}
+  {{- end -}}
+{{- end -}}
+{{- /* An operator before KubeRay 1.5 does not pass on `labels` of a worker group; Ray also reads this variable. */ -}}
+{{- $env := set (deepCopy $pool.env) "RAY_OVERRIDE_LABELS" (include "capstan.rayLabels" $pool) -}}
+{{- $secret := dict -}}
+{{- range $pool.models -}}
+  {{- if .existingSecret -}}{{- $secret = dict "name" .existingSecret "key" .existingSecretKey -}}{{- end -}}
+{{- end -}}
+{{- include "capstan.podSpec" (merge (dict
+    "root" .root
+    "name" "ray-worker"
+    "env" $env
+    "secret" $secret
+    "ports" (list (dict "name" "serve" "containerPort" 8000) (dict "name" "metrics" "containerPort" 8080))
+    "resources" $pool.container
+    "tolerations" $tolerations
+    "drainSeconds" $drain
+    "preStop" (include "capstan.drainWorker" (dict "drainSeconds" $drain)))
+    (pick $pool "nodeSelector" "affinity" "topologySpreadConstraints" "priorityClassName" "runtimeClassName")) -}}
+{{- end -}}

@@ -1,0 +1,141 @@
+"""The RayService that values give."""
+
+import warnings
+
+import pytest
+
+from tests.chart.rendering import Rendered, environment, render
+
+TWO = {
+    "models": {
+        "small": {
+            "nodePool": "cpu",
+            "gpusPerReplica": 0,
+            "replicas": 2,
+            "generation": {"maxTokens": 64, "temperature": 0},
+            "env": {"OMP_NUM_THREADS": "1"},
+        },
+        "large": {
+            "source": "OpenGVLab/InternVL2-8B",
+            "revision": "main",
+            "nodePool": "gpu",
+            "autoscaling": {"minReplicas": 1, "maxReplicas": 4},
+            "existingSecret": "hub",
+            "settings": {"max_tiles": 6},
+            "serveConfig": {"deployment": {"max_surge_percent": 0}},
+        },
+    },
+    "nodePools": {"cpu": {"gpusPerNode": 0}, "gpu": {"gpusPerNode": 2, "gpuResource": "amd.com/gpu"}},
+}
+
+
+@pytest.fixture(scope="module")
+def default() -> Rendered:
+    return render()
+
+
+@pytest.fixture(scope="module")
+def two() -> Rendered:
+    return render(TWO)
+
+
+def test_default_serves_the_embedded_model_on_a_cpu(default: Rendered) -> None:
+    """Without values one replica of the embedded model runs on the one worker of a pool without GPUs."""
+    options = default.deployment("embedded")["ray_actor_options"]
+    assert options == {"num_cpus": 1, "num_gpus": 0, "label_selector": {"capstan.pool": "cpu"}}
+    assert default.group("cpu")["replicas"] == 1
+    assert "nvidia.com/gpu" not in default.worker("cpu")["containers"][0]["resources"]["limits"]
+
+
+@pytest.mark.parametrize("fixture", ["default", "two"])
+def test_serve_takes_the_config(fixture: str, request: pytest.FixtureRequest) -> None:
+    """Serve's own schema accepts the Serve config."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own, of its use of pydantic
+        from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
+    ServeDeploySchema.model_validate(request.getfixturevalue(fixture).serve)
+
+
+def test_each_model_is_an_application(two: Rendered) -> None:
+    """Each model is an application of its own, under a path of its own, pinned to its pool."""
+    found = {
+        a["name"]: (a["route_prefix"], a["deployments"][0]["ray_actor_options"]["label_selector"])
+        for a in two.serve["applications"]
+    }
+    assert found == {
+        "small": ("/small", {"capstan.pool": "cpu"}),
+        "large": ("/large", {"capstan.pool": "gpu"}),
+    }
+
+
+def test_settings_are_arguments_and_defaults_are_user_config(two: Rendered) -> None:
+    """Settings are arguments, generation defaults reach live replicas as user_config, zero too."""
+    assert two.application("large")["args"] == {
+        "model": "OpenGVLab/InternVL2-8B",
+        "model_revision": "main",
+        "served_model_name": "large",
+        "gpus_per_replica": 1,
+        "max_tiles": 6,
+    }
+    assert two.deployment("small")["user_config"] == {"max_tokens": 64, "temperature": 0}
+
+
+def test_worker_pods_are_counted(two: Rendered) -> None:
+    """Four replicas of one GPU need two nodes of two, and the fewest one need one."""
+    group = two.group("gpu")
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (1, 1, 2)
+    assert two.cluster["enableInTreeAutoscaling"] is True
+
+
+def test_a_gpu_of_any_vendor_is_known_to_ray(two: Rendered) -> None:
+    """The number of GPUs is given to Ray, since KubeRay derives it from nvidia's resource alone."""
+    assert two.group("gpu")["rayStartParams"]["num-gpus"] == "2"
+    assert two.worker("gpu")["containers"][0]["resources"]["limits"]["amd.com/gpu"] == 2
+    taint = {"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    assert taint in two.worker("gpu")["tolerations"]
+
+
+def test_nodes_carry_the_label_of_their_pool(two: Rendered) -> None:
+    """Ray's nodes carry the label of their pool, with operators that know the field and with others."""
+    assert two.group("gpu")["labels"] == {"capstan.pool": "gpu"}
+    container = two.worker("gpu")["containers"][0]
+    assert environment(container)["RAY_OVERRIDE_LABELS"] == '{"capstan.pool":"gpu"}'
+
+
+def test_the_hub_token_reaches_only_its_pool(two: Rendered) -> None:
+    """The token comes from the Secret, in the pods of the model's pool and in no others."""
+    named = [e for e in two.worker("gpu")["containers"][0]["env"] if e["name"] == "HF_TOKEN"]
+    assert named[0]["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"}
+    assert all(e["name"] != "HF_TOKEN" for e in two.worker("cpu")["containers"][0]["env"])
+
+
+def test_overrides_come_last(two: Rendered) -> None:
+    """A model's serveConfig counts over what the chart says, zero too."""
+    assert two.deployment("large")["max_surge_percent"] == 0
+
+
+def test_the_dashboard_asks_for_a_token(default: Rendered) -> None:
+    """Token authentication is on by default, and KubeRay makes no ingress to the dashboard."""
+    assert default.cluster["authOptions"] == {"mode": "token"}
+    assert "enableIngress" not in default.cluster["headGroupSpec"]
+
+
+def test_pods_are_restricted(default: Rendered) -> None:
+    """Every container has a read-only root, no capabilities and an ordinary user."""
+    for spec in (default.head, default.worker("cpu")):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        (container,) = spec["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert {m["mountPath"] for m in container["volumeMounts"]} >= {"/tmp", "/cache"}
+        assert environment(container)["HOME"] == "/tmp"
+
+
+def test_the_head_runs_no_replica(default: Rendered) -> None:
+    """The head has neither CPUs nor GPUs for Ray's actors."""
+    assert default.cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
+
+
+def test_pods_do_not_know_the_version_of_the_chart(default: Rendered) -> None:
+    """Nothing in a pod template but the image changes with the chart's version, as pods would be replaced."""
+    assert "helm.sh/chart" not in str(default.cluster)
