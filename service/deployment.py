@@ -4,11 +4,13 @@ That the FastAPI ingress IS the replica saves a hop: a gateway deployment in fro
 reached a fifth of the requests a second.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ray import get_runtime_context, serve
 
 from service import logs
+from service.api.access.replicas import Replicas
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ class Model:
         chosen = Settings(**settings)
         logs.configure(chosen.log_level)
         gpus = len(get_runtime_context().get_accelerator_ids().get("GPU", []))
-        self.replica = Replica(chosen, gpus=gpus)
+        context = serve.get_replica_context()
+        replicas = Replicas(partial(_running, context.app_name, context.deployment))
+        self.replica = Replica(chosen, gpus=gpus, replicas=replicas)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         return self.replica.application()
@@ -46,6 +50,12 @@ class Model:
         replica = getattr(self, "replica", None)
         if replica is not None:
             await replica.close(CLOSE_SECONDS)
+
+
+def _running(application: str, name: str) -> int:
+    """Replicas of a deployment that run now, as the controller sees them; takes a call to it."""
+    states = serve.status().applications[application].deployments[name].replica_states
+    return sum(count for state, count in states.items() if state == "RUNNING")
 
 
 deployment: serve.Deployment = serve.deployment(

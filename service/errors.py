@@ -25,6 +25,9 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    INVALID_API_KEY = "invalid_api_key"
+    MODEL_FORBIDDEN = "model_forbidden"
+    RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     NOT_READY = "not_ready"
     DEADLINE_EXCEEDED = "deadline_exceeded"
@@ -85,6 +88,17 @@ ERRORS: dict[ErrorCode, ErrorKind] = {
     ErrorCode.METHOD_NOT_ALLOWED: ErrorKind(
         405, "The route does not take this HTTP method.", "See the Allow header and /docs."
     ),
+    ErrorCode.INVALID_API_KEY: ErrorKind(
+        401,
+        "The API key is missing or not known.",
+        "Send `Authorization: Bearer KEY` with a key that the operator gave you.",
+    ),
+    ErrorCode.MODEL_FORBIDDEN: ErrorKind(
+        403, "The API key may not use this model.", "Ask the operator, or use a model that the message names."
+    ),
+    ErrorCode.RATE_LIMITED: ErrorKind(
+        429, "The API key has reached one of its limits.", "Try again after the seconds in Retry-After."
+    ),
     ErrorCode.OVERLOADED: ErrorKind(
         503, "The replica's queue is full.", "Try again after the seconds in Retry-After."
     ),
@@ -107,13 +121,19 @@ class CapstanError(Exception):
 
 
 class RequestError(CapstanError):
-    """A request that cannot be answered, with its public code and the field at fault, if one is."""
+    """A request that cannot be answered, with its public code and the field at fault, if one is.
 
-    def __init__(self, code: ErrorCode, message: str, *, field: str | None = None) -> None:
+    `retry_after` is the seconds after which the same request may succeed, where they are known.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, *, field: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.retry_after = retry_after
 
 
 class EngineStopped(CapstanError):  # noqa: N818 - a state of the engine, not a mistake of the caller

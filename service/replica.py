@@ -3,11 +3,13 @@
 import asyncio
 import functools
 import logging
+from collections.abc import Callable
 from time import perf_counter
 
 import torch
 from fastapi import FastAPI
 
+from service.api.access.middleware import Access
 from service.api.application import create_application
 from service.api.backend import Backend
 from service.api.images import image_limits
@@ -26,10 +28,12 @@ logger = logging.getLogger("capstan.replica")
 
 
 class Replica:
-    """A loaded model that answers HTTP. Knows nothing of Ray but the number of GPUs it gave."""
+    """A loaded model that answers HTTP. Of Ray it knows the GPUs that it gave and the replicas that run."""
 
-    def __init__(self, settings: Settings, *, gpus: int) -> None:
+    def __init__(self, settings: Settings, *, gpus: int, replicas: Callable[[], int]) -> None:
         start = perf_counter()
+        # First, as a model may take minutes to load before a mistake in the file would show.
+        self.access = Access.of(settings, replicas=replicas)
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self.settings = settings
@@ -41,7 +45,7 @@ class Replica:
 
     def application(self) -> FastAPI:
         """The HTTP API."""
-        return create_application(self.backend, request_id_header=False)
+        return create_application(self.backend, access=self.access, request_id_header=False)
 
     def reconfigure(self, changes: dict[str, object]) -> None:
         """Take new generation defaults; those that `changes` does not name go back to the settings'."""

@@ -183,6 +183,19 @@ class Settings(BaseSettings):
     max_prompt_characters: int = Field(
         100_000, ge=1, le=10_000_000, description="Length of a prompt, in characters, before it is tokenised."
     )
+    keys_file: Path | None = Field(
+        None,
+        description="The API keys and their limits (docs/access.md). Without it no key is asked for.",
+    )
+    limits_shared_by: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description=(
+            "Replicas that a key's limits are divided among; 1 grants the whole limit on each. Without it: "
+            "those that Serve has running."
+        ),
+    )
     cors_origins: Listed = Field(
         (),
         description="Origins, separated by commas, whose pages may call this API from a browser; `*` is any.",

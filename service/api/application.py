@@ -7,6 +7,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 import service
 from service.api import caption, chat, health, models
+from service.api.access.headers import EXPOSED
+from service.api.access.middleware import Access, AccessMiddleware
 from service.api.backend import Backend
 from service.api.body_limit import BodyLimitMiddleware
 from service.api.faults import FaultMiddleware
@@ -15,9 +17,12 @@ from service.api.rendering import add_error_handlers
 from service.api.request_id import HEADER, RequestIdMiddleware
 
 
-def create_application(backend: Backend, *, request_id_header: bool = True) -> FastAPI:
+def create_application(
+    backend: Backend, *, access: Access | None = None, request_id_header: bool = True
+) -> FastAPI:
     """Build the application over an engine that is ready.
 
+    Without `access`, the keys file of the settings says who may use it.
     `request_id_header` is False where the server around it writes `X-Request-ID` itself.
     """
     app = FastAPI(title="Capstan", version=service.__version__)
@@ -28,14 +33,15 @@ def create_application(backend: Backend, *, request_id_header: bool = True) -> F
     add_error_handlers(app)
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimitMiddleware, limit=backend.settings.max_request_bytes)
+    app.add_middleware(FaultMiddleware)
+    app.add_middleware(AccessMiddleware, access=access or Access.of(backend.settings))
     if backend.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(backend.settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", HEADER],
-            expose_headers=[HEADER, "retry-after"],
+            expose_headers=[HEADER, "retry-after", *EXPOSED],
         )
-    app.add_middleware(FaultMiddleware)
     app.add_middleware(RequestIdMiddleware, header=request_id_header)
     return app

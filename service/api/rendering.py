@@ -1,5 +1,7 @@
 """Errors as clients see them: one table from code to status, one JSON form."""
 
+import math
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -10,16 +12,26 @@ from service.api.schemas.errors import ErrorDetail, ErrorResponse
 from service.api.validation import field_error
 from service.errors import ERRORS, ErrorCode, RequestError
 
-RETRY_AFTER_SECONDS = "1"
+# Where an error does not say itself when to try again.
+RETRY_AFTER_SECONDS = {ErrorCode.OVERLOADED: 1.0, ErrorCode.NOT_READY: 1.0}
 
 
 def render(request: Request, error: RequestError) -> Response:
     """The answer to a request that failed."""
-    headers = {}
-    if error.code in (ErrorCode.OVERLOADED, ErrorCode.NOT_READY):
-        headers["retry-after"] = RETRY_AFTER_SECONDS
     body = error_body(error, request_id(request.scope))
-    return Response(body.model_dump_json(), ERRORS[error.code].status, headers, media_type="application/json")
+    status = ERRORS[error.code].status
+    return Response(body.model_dump_json(), status, _headers(error), media_type="application/json")
+
+
+def _headers(error: RequestError) -> dict[str, str]:
+    headers = {}
+    retry_after = error.retry_after or RETRY_AFTER_SECONDS.get(error.code)
+    if retry_after is not None:
+        # The header knows whole seconds alone.
+        headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+    if error.code is ErrorCode.INVALID_API_KEY:
+        headers["www-authenticate"] = "Bearer"
+    return headers
 
 
 def error_body(error: RequestError, identifier: str) -> ErrorResponse:

@@ -8,6 +8,8 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.access.grant import client_of_scope
+
 HEADER = "x-request-id"
 
 logger = logging.getLogger("capstan.access")
@@ -56,6 +58,7 @@ class RequestIdMiddleware:
         finally:
             # Status 0: no answer began, for instance because the client went away.
             logger.info(
-                "%s %s %d %.1f ms request_id=%s",
-                scope["method"], scope["path"], status, 1000 * (perf_counter() - start), identifier,
+                "%s %s %d %.1f ms key=%s request_id=%s",
+                scope["method"], scope["path"], status, 1000 * (perf_counter() - start),
+                client_of_scope(scope) or "-", identifier,
             )  # fmt: skip

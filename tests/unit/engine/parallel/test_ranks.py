@@ -101,7 +101,7 @@ def test_heads_are_looked_at_before_processes_are_started(checkpoint: Path) -> N
 def test_the_setting_of_a_replica_decides(checkpoint: Path) -> None:
     """A replica that is set to several GPUs loads its model onto as many."""
     with pytest.raises(DeviceError, match="cannot be divided among 3 GPUs"):
-        Replica(Settings(model=str(checkpoint), gpus_per_replica=3), gpus=0)
+        Replica(Settings(model=str(checkpoint), gpus_per_replica=3), gpus=0, replicas=lambda: 1)
 
 
 def test_ranks_that_are_killed_stop_the_engine_and_leave_nothing(
