@@ -85,6 +85,11 @@ def render(values: Object | None = None, *, release: str = "test") -> Rendered:
 
 @cache
 def _render(values: str, release: str) -> Rendered:
+    return Rendered(tuple(o for o in yaml.safe_load_all(render_text(values, release)) if o))
+
+
+def render_text(values: str, release: str) -> str:
+    """What `helm template` writes for values in YAML. Raises RefusedError."""
     done = subprocess.run(  # noqa: S603 - our own helm
         [HELM, "template", release, CHART, "--namespace", "space", "--values", "-"],
         input=values,
@@ -95,7 +100,7 @@ def _render(values: str, release: str) -> Rendered:
     )
     if done.returncode:
         raise RefusedError(done.stderr.strip())
-    return Rendered(tuple(o for o in yaml.safe_load_all(done.stdout) if o))
+    return done.stdout
 
 
 def environment(container: Object) -> dict[str, str]:

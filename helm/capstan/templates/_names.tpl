@@ -14,6 +14,7 @@
 {{- define "capstan.labels" -}}
 app.kubernetes.io/name: capstan
 app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: capstan
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}

@@ -37,6 +37,10 @@ priorityClassName: {{ . }}
 {{- with .runtimeClassName }}
 runtimeClassName: {{ . }}
 {{- end }}
+{{- with .initContainers }}
+initContainers:
+  {{- . | nindent 2 }}
+{{- end }}
 containers:
   - name: {{ .name }}
     image: {{ include "capstan.image" $root }}
@@ -59,15 +63,20 @@ containers:
               {{- .preStop | nindent 14 }}
     volumeMounts:
       {{- include "capstan.mounts" $root | nindent 6 }}
+      {{- with .mounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
 volumes:
   {{- include "capstan.volumes" $root | nindent 2 }}
+  {{- with .volumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* Environment of a Ray container. */}}
 {{- define "capstan.env" -}}
 {{- $env := dict
     "HOME" "/tmp"
-    "HF_HOME" "/cache/huggingface"
     "RAY_USAGE_STATS_ENABLED" "0"
     "RAY_SERVE_ENABLE_HA_PROXY" "1"
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD" "0"
@@ -93,8 +102,6 @@ volumes:
 {{- define "capstan.mounts" -}}
 - name: tmp
   mountPath: /tmp
-- name: cache
-  mountPath: /cache
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -102,8 +109,6 @@ volumes:
 
 {{- define "capstan.volumes" -}}
 - name: tmp
-  emptyDir: {}
-- name: cache
   emptyDir: {}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

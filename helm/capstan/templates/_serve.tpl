@@ -26,6 +26,9 @@
   {{- $_ := set $args "memory_fraction" (mulf 0.9 $model.gpusPerReplica) -}}
 {{- end -}}
 {{- if $model.revision -}}{{- $_ := set $args "model_revision" $model.revision -}}{{- end -}}
+{{- with .root.Values.apiKeys -}}
+  {{- if .existingSecret -}}{{- $_ := set $args "keys_file" (printf "/etc/capstan/keys/%s" .key) -}}{{- end -}}
+{{- end -}}
 {{- $options := dict
     "num_cpus" $model.resources.cpu
     "num_gpus" $model.gpusPerReplica

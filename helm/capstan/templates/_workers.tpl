@@ -18,10 +18,24 @@
   {{- end -}}
 {{- end -}}
 {{- /* An operator before KubeRay 1.5 does not pass on `labels` of a worker group; Ray also reads this variable. */ -}}
-{{- $env := set (deepCopy $pool.env) "RAY_OVERRIDE_LABELS" (include "capstan.rayLabels" $pool) -}}
+{{- $env := set (deepCopy $pool.env) "HF_HOME" "/cache/huggingface" -}}
+{{- $_ := set $env "RAY_OVERRIDE_LABELS" (include "capstan.rayLabels" $pool) -}}
 {{- $secret := dict -}}
 {{- range $pool.models -}}
   {{- if .existingSecret -}}{{- $secret = dict "name" .existingSecret "key" .existingSecretKey -}}{{- end -}}
+{{- end -}}
+{{- $mounts := list (dict "name" "cache" "mountPath" "/cache") -}}
+{{- $volumes := list (include "capstan.cacheVolume" .root | fromYaml) -}}
+{{- with .root.Values.apiKeys -}}
+  {{- if .existingSecret -}}
+    {{- $mounts = append $mounts (dict "name" "keys" "mountPath" "/etc/capstan/keys" "readOnly" true) -}}
+    {{- $volumes = append $volumes (dict "name" "keys" "secret" (dict "secretName" .existingSecret)) -}}
+  {{- end -}}
+{{- end -}}
+{{- $wait := "" -}}
+{{- if include "capstan.downloads" .root -}}
+  {{- $wait = include "capstan.waitForDownload" .root -}}
+  {{- $volumes = concat $volumes (include "capstan.downloadVolume" .root | fromYamlArray) -}}
 {{- end -}}
 {{- include "capstan.podSpec" (merge (dict
     "root" .root
@@ -31,6 +45,9 @@
     "ports" (list (dict "name" "serve" "containerPort" 8000) (dict "name" "metrics" "containerPort" 8080))
     "resources" $pool.container
     "tolerations" $tolerations
+    "mounts" $mounts
+    "volumes" $volumes
+    "initContainers" $wait
     "drainSeconds" $drain
     "preStop" (include "capstan.drainWorker" (dict "drainSeconds" $drain)))
     (pick $pool "nodeSelector" "affinity" "topologySpreadConstraints" "priorityClassName" "runtimeClassName")) -}}

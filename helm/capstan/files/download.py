@@ -1,0 +1,85 @@
+"""The model cache of several pods: `download.py fetch` fills it, `download.py wait` waits until it is full.
+
+models.json beside this file lists the checkpoints. One that has been fetched leaves a mark in the cache, as a
+half-filled directory looks like a full one.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from service.errors import CheckpointError
+
+logger = logging.getLogger("capstan.download")
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("MODEL_CACHE", "/cache"))
+TELL_SECONDS = 10.0
+LOOK_SECONDS = 1.0
+
+
+def mark(model: dict[str, str]) -> Path:
+    """The file that says that a checkpoint is there."""
+    name = f"{model['source']}@{model['revision']}"
+    return CACHE / ".capstan" / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def fetch(models: list[dict[str, str]]) -> None:
+    """Download what is not there. Raises CheckpointError where the hub or the disk refuses."""
+    from service.engine.checkpoint.source import locate  # noqa: PLC0415 - `wait` needs no torch
+
+    for number, model in enumerate(models, start=1):
+        done = mark(model)
+        logger.info("model %d of %d: %s", number, len(models), model["source"])
+        if model["token"] in os.environ:
+            os.environ["HF_TOKEN"] = os.environ[model["token"]]
+        else:
+            os.environ.pop("HF_TOKEN", None)
+        locate(model["source"], model["revision"] or None)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
+    logger.info("all %d models are in the cache", len(models))
+
+
+def wait(models: list[dict[str, str]], seconds: float) -> None:
+    """Wait until all checkpoints are there. Raises TimeoutError."""
+    start = told = time.monotonic()
+    while missing := [model["source"] for model in models if not mark(model).exists()]:
+        now = time.monotonic()
+        if now - start > seconds:
+            raise TimeoutError(
+                f"{', '.join(missing)}: not in the cache after {seconds:.0f} s; see the download Job's log"
+            )
+        if now - told >= TELL_SECONDS:
+            told = now
+            logger.info("waiting for %s, %.0f s so far", ", ".join(missing), now - start)
+        time.sleep(LOOK_SECONDS)
+    logger.info("all %d models are in the cache", len(models))
+
+
+def main() -> int:
+    """Do what the command line says; the models are read from models.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=["fetch", "wait"])
+    parser.add_argument("--seconds", type=float, default=7200.0, help="how long `wait` waits")
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    models = json.loads((HERE / "models.json").read_text())
+    try:
+        if chosen.verb == "fetch":
+            fetch(models)
+        else:
+            wait(models, chosen.seconds)
+    except (CheckpointError, OSError) as error:
+        logger.error("%s", error)  # noqa: TRY400 - the sentence says all
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

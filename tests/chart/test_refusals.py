@@ -1,0 +1,249 @@
+"""Values that make no sense: each is refused with a sentence that says what to change."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import RefusedError, render
+
+BASE: dict[str, Any] = {
+    "models": {
+        "a": {"nodePool": "gpu", "gpusPerReplica": 1, "replicas": 2},
+        "b": {"nodePool": "cpu", "gpusPerReplica": 0},
+    },
+    "nodePools": {"gpu": {"gpusPerNode": 2}, "cpu": {"gpusPerNode": 0}},
+}
+
+# A key with dots for each level, the wrong value, and what the sentence must say.
+BY_TEMPLATE: list[tuple[str, Any, str]] = [
+    (
+        "nodePools.gpu.nodes",
+        0,
+        "(models.a: 2 replicas x 1 GPUs; a node has 2 GPUs and 8 CPUs) and nodePools.gpu.nodes is 0; raise",
+    ),
+    (
+        "nodePools.gpu.nodes",
+        0,
+        "nodePools.gpu.nodes is 0; raise nodePools.gpu.nodes to 1 or lower models.a.replicas",
+    ),
+    (
+        "nodePools.gpu",
+        {"gpusPerNode": 1, "maxNodes": 1},
+        "need 2 nodes (models.a: 2 replicas x 1 GPUs; a node has 1 GPUs and 4 CPUs) and",
+    ),
+    (
+        "models.a.nodePool",
+        "",
+        "models.a has no node pool and there are 2; set models.a.nodePool to one of: cpu, gpu",
+    ),
+    ("models.a.nodePool", "tpu", 'models.a.nodePool is "tpu", which is not in nodePools (there: cpu, gpu)'),
+    ("nodePools", {}, 'models.a.nodePool is "gpu", which is not in nodePools (there: none)'),
+    (
+        "models",
+        {"a": {"nodePool": "gpu"}},
+        'nodePools.cpu runs no model; set models.KEY.nodePool of one to "cpu", or remove nodePools.cpu',
+    ),
+    (
+        "models.b.routePrefix",
+        "/a",
+        'models.a and models.b both have the routePrefix "/a"; change models.b.routePrefix',
+    ),
+    ("models.a.gpusPerReplica", 4, "models.a.gpusPerReplica is 4 and nodePools.gpu.gpusPerNode is 2"),
+    ("models.b.gpusPerReplica", 0.5, "models.b.gpusPerReplica is 0.5 and nodePools.cpu.gpusPerNode is 0"),
+    (
+        "models.a.gpusPerReplica",
+        1.5,
+        "models.a.gpusPerReplica is 1.5; it must be a fraction below 1 or a whole number",
+    ),
+    (
+        "models.a.autoscaling",
+        {"maxReplicas": 3},
+        "models.a has both replicas (2) and autoscaling (maxReplicas 3); remove models.a.replicas or",
+    ),
+    (
+        "models.b.autoscaling",
+        {"minReplicas": 3, "maxReplicas": 2},
+        "models.b.autoscaling.minReplicas is 3 and maxReplicas is 2; lower models.b.autoscaling.minReplicas",
+    ),
+    (
+        "models.b.autoscaling",
+        {"maxReplicas": 2, "initialReplicas": 5},
+        "models.b.autoscaling.initialReplicas is 5 and must be from minReplicas (1) to maxReplicas (2)",
+    ),
+    (
+        "models.a.resources",
+        {"cpu": 9},
+        "models.a.resources.cpu is 9 and a worker pod of nodePools.gpu has 8 CPUs",
+    ),
+    (
+        "models.a.resources",
+        {"memory": "64Gi"},
+        "models.a.resources.memory is 64Gi and a worker pod of nodePools.gpu has 32.0Gi",
+    ),
+    (
+        "models.a.settings",
+        {"request_timeout": 400},
+        "models.a.settings.request_timeout is 400 seconds and serve.requestTimeoutSeconds is 310",
+    ),
+    ("models.a.revision", "v1", 'models.a.revision is "v1", and its source "embedded" has no revisions'),
+    (
+        "nodePools.gpu",
+        {"gpusPerNode": 2, "nodes": 1, "maxNodes": 2},
+        "nodePools.gpu has nodes (1) together with minNodes or maxNodes; remove nodePools.gpu.nodes",
+    ),
+    (
+        "nodePools.gpu",
+        {"minNodes": 3, "maxNodes": 2},
+        "nodePools.gpu.minNodes is 3 and nodePools.gpu.maxNodes is 2",
+    ),
+    (
+        "nodePools.cpu.resources",
+        {"limits": {"memory": "1Gi"}},
+        "nodePools.cpu.resources gives no cpu, and Ray must know how many CPUs a worker pod has",
+    ),
+    ("nodePools.cpu.resources", {"requests": {"cpu": 1}}, "nodePools.cpu.resources gives no memory"),
+    (
+        "nodePools.gpu.resources",
+        {"limits": {"cpu": 1, "memory": "1Gi", "nvidia.com/gpu": 2}},
+        "nodePools.gpu.resources gives nvidia.com/gpu, which the chart sets from gpusPerNode",
+    ),
+    ("route", {"enabled": True}, "route.enabled is true and route.parentRefs names no Gateway"),
+    ("fullnameOverride", "a" * 48, "has 48 characters and KubeRay takes 47 at most; set fullnameOverride"),
+    (
+        "upgradeStrategy.type",
+        "NewClusterWithIncrementalUpgrade",
+        "is NewClusterWithIncrementalUpgrade and upgradeStrategy.clusterUpgradeOptions is not set",
+    ),
+    (
+        "upgradeStrategy",
+        {
+            "type": "NewClusterWithIncrementalUpgrade",
+            "clusterUpgradeOptions": {
+                "gatewayClassName": "traefik",
+                "stepSizePercent": 10,
+                "intervalSeconds": 5,
+            },
+        },
+        "needs Ray's autoscaler, and no number of worker pods may change; give a model autoscaling",
+    ),
+    (
+        "modelCache.existingClaim",
+        "models",
+        'modelCache.existingClaim is "models" and modelCache.type is "emptyDir"; set modelCache.type',
+    ),
+    (
+        "modelCache",
+        {"type": "persistentVolumeClaim", "accessModes": ["ReadWriteOnce"]},
+        "modelCache.accessModes is ReadWriteOnce and up to 2 worker pods share the claim; add ReadWriteMany",
+    ),
+    (
+        "modelCache",
+        {"type": "persistentVolumeClaim", "sizeLimit": "1Gi"},
+        'modelCache.sizeLimit is "1Gi" and counts for an emptyDir alone',
+    ),
+    (
+        "gcsFaultTolerance.backend",
+        "redis",
+        "gcsFaultTolerance.redis.address is empty; set gcsFaultTolerance.redis.address",
+    ),
+    (
+        "gcsFaultTolerance.redis.address",
+        "redis:6379",
+        'gcsFaultTolerance.redis.address is "redis:6379" and gcsFaultTolerance.backend is "none"',
+    ),
+]
+
+BY_SCHEMA: list[tuple[str, Any, str]] = [
+    ("replicaCount", 2, "Additional property replicaCount is not allowed"),
+    ("models.a.replica", 2, "models.a: Additional property replica is not allowed"),
+    ("models.a.settings", {"max_tile": 6}, "models.a.settings: Additional property max_tile is not allowed"),
+    ("models.a.settings", {"max_tiles": 0}, "models.a.settings.max_tiles"),
+    ("models.a.settings", {"model": "x/y"}, "models.a.settings: Additional property model is not allowed"),
+    ("models.a.settings", {"cache_bytes": "many"}, "models.a.settings.cache_bytes: Does not match pattern"),
+    ("models.a.replicas", 0, "models.a.replicas: Must be greater than or equal to 1"),
+    ("models.a.replicas", "two", "models.a.replicas: Invalid type"),
+    ("models.a.gpusPerReplica", -1, "models.a.gpusPerReplica: Must be greater than or equal to 0"),
+    ("models.a.source", "not a model", "models.a.source: Does not match pattern"),
+    ("models.a.routePrefix", "caption", "models.a.routePrefix: Does not match pattern"),
+    ("models.a.routePrefix", "/a/", "models.a.routePrefix: Does not match pattern"),
+    ("models.a.autoscaling", {"minReplicas": 1}, "models.a.autoscaling: maxReplicas is required"),
+    (
+        "models.a.generation",
+        {"temperature": 3},
+        "models.a.generation.temperature: Must be less than or equal to 2",
+    ),
+    ("models.UPPER", {}, 'models: Property name of "UPPER" does not match'),
+    ("nodePools.gpu.gpuResource", "gpu", "nodePools.gpu.gpuResource: Does not match pattern"),
+    ("nodePools.gpu.gpusPerNode", 0.5, "nodePools.gpu.gpusPerNode: Invalid type"),
+    ("image.pullPolicy", "Sometimes", "image.pullPolicy must be one of the following"),
+    ("image.digest", "sha256:12", "image.digest: Does not match pattern"),
+    ("auth.mode", "password", "auth.mode must be one of the following"),
+    ("upgradeStrategy.type", "Recreate", "upgradeStrategy.type must be one of the following"),
+    ("serve.drainSeconds", 0, "serve.drainSeconds: Must be greater than or equal to 5"),
+    ("serveConfig", {"applications": []}, 'serveConfig: Property name of "applications" does not match'),
+    (
+        "podDisruptionBudget.maxUnavailable",
+        0,
+        "podDisruptionBudget.maxUnavailable: Must be greater than or equal to 1",
+    ),
+    ("ingress.tls", [], "ingress: Additional property tls is not allowed"),
+]
+
+
+def _with(key: str, value: Any) -> dict[str, Any]:
+    values = deepcopy(BASE)
+    *above, last = key.split(".")
+    inner = values
+    for name in above:
+        inner = inner.setdefault(name, {})
+    inner[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"), BY_TEMPLATE, ids=[f"{key}-{n}" for n, (key, *_) in enumerate(BY_TEMPLATE)]
+)
+def test_values_that_do_not_fit_are_refused(key: str, value: Any, sentence: str) -> None:
+    """Values that contradict each other end the render; the sentence names both and the key to change."""
+    with pytest.raises(RefusedError) as refused:
+        render(_with(key, value))
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"), BY_SCHEMA, ids=[f"{key}-{n}" for n, (key, *_) in enumerate(BY_SCHEMA)]
+)
+def test_values_out_of_bounds_are_refused(key: str, value: Any, sentence: str) -> None:
+    """An unknown key and a value of a wrong type or out of bounds is refused by name."""
+    with pytest.raises(RefusedError) as refused:
+        render(_with(key, value))
+    assert sentence in str(refused.value)
+
+
+def test_the_values_that_are_changed_here_are_valid() -> None:
+    """The values that each of these tests makes one mistake in are accepted themselves."""
+    assert render(BASE).group("gpu")["replicas"] == 1
+
+
+def test_a_release_name_that_starts_with_a_digit_is_refused() -> None:
+    """A release name that is no name of a RayService is refused with the key that replaces it."""
+    with pytest.raises(RefusedError, match=r"must begin with a letter .*set fullnameOverride"):
+        render(release="8b")
+
+
+def test_models_that_share_a_pool_share_the_token() -> None:
+    """Two models on one pool with different Secrets are refused, as a pod has one HF_TOKEN."""
+    values = deepcopy(BASE)
+    values["models"]["a"]["existingSecret"] = "one"
+    values["models"]["b"] |= {"existingSecret": "other", "nodePool": "gpu"}
+    del values["nodePools"]["cpu"]
+    with pytest.raises(RefusedError, match=r"share nodePools\.gpu and name different Secrets"):
+        render(values)
+
+
+def test_scaling_to_zero_needs_a_door() -> None:
+    """A model that may scale to zero is refused where the head takes no requests."""
+    values = _with("models.b.autoscaling", {"minReplicas": 0, "maxReplicas": 2})
+    with pytest.raises(RefusedError, match=r"minReplicas is 0 and head\.servesTraffic is false"):
+        render(values | {"head": {"servesTraffic": False}})
