@@ -87,6 +87,8 @@ def small() -> Shape:
 class RandomInputs:
     """Prompts of one length with tiles that no cache has seen. See `InputBuilder`."""
 
+    tiling = None
+
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.rng = np.random.default_rng(1)

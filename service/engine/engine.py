@@ -14,6 +14,7 @@ from service.engine.deliveries import Deliveries
 from service.engine.features import FeatureCache
 from service.engine.flights import Flights
 from service.engine.generation import Generation, News
+from service.engine.inputs import Tiling
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
 from service.engine.preparation import Decode, Preparation
@@ -113,6 +114,10 @@ class Engine:
             dtype=str(self.loaded.dtype).removeprefix("torch."),
             device=str(self.loaded.device),
         )
+
+    def tiling(self) -> Tiling | None:
+        """How the model cuts images; None where its own processor does it in its own way."""
+        return self.loaded.inputs.tiling
 
     def stats(self) -> EngineStats:
         """Counters and gauges."""

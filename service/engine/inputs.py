@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from service.engine.request import Role
+from service.media.tiles import TileSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,21 @@ class ModelInputs:
         return sum(self.tiles_per_image)
 
 
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a model cuts images: by `spec`, into tiles that are `tokens_per_tile` tokens of the prompt each."""
+
+    spec: TileSpec
+    tokens_per_tile: int
+
+
 class InputBuilder(Protocol):
     """Turns a conversation into a model's inputs. CPU work, safe to call from several threads."""
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How images are cut; None where the checkpoint's own processor does it in its own way."""
+        ...
 
     def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:
         """Render the prompt, tokenise it and cut the images into tiles."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from service.engine.inputs import DecodedTurn, KnownImage, ModelInputs
+from service.engine.inputs import DecodedTurn, KnownImage, ModelInputs, Tiling
 from service.engine.prompt.markup import PromptTemplate
 from service.engine.prompt.shape import Shape, take_apart
 from service.engine.prompt.skeleton import Skeleton
@@ -46,6 +46,11 @@ class InternVLInputs:
         self._vocabulary = vocabulary
         # The shapes of conversations are few; their templates are rendered and tokenised once.
         self._skeleton = lru_cache(maxsize=SHAPES_KEPT)(self._make_skeleton)
+
+    @property
+    def tiling(self) -> Tiling:
+        """See `InputBuilder.tiling`."""
+        return Tiling(self.spec, self.image.per_tile)
 
     def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:
         """See `InputBuilder.build`; `max_tiles` can only lower the model's own bound.

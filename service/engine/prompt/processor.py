@@ -29,6 +29,11 @@ class ProcessorInputs:
         self._reserved = any_of(_reserved(self._processor))
         self._lock = threading.Lock()
 
+    @property
+    def tiling(self) -> None:
+        """See `InputBuilder.tiling`."""
+        return
+
     def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:  # noqa: ARG002
         """See `InputBuilder.build`; how images are cut is the processor's affair, so `max_tiles` is unused.
 
