@@ -26,7 +26,7 @@ BASE_IMAGE ?=
 IMAGE_BUILD_FLAGS ?=
 SOURCE ?=
 
-.PHONY: help setup serve test lint format train bench docs constraints image e2e clean
+.PHONY: help setup serve test lint format train bench docs constraints image e2e deploy status rollback clean
 
 help:  ## Say what each target does
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,22 @@ image:  ## Build the image IMAGE:TAG, on BASE_IMAGE if that is set
 	set -x; $$builder build --tag $(IMAGE):$(TAG) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
 		$(if $(SOURCE),--build-arg SOURCE=$(SOURCE)) $(IMAGE_BUILD_FLAGS) .
+
+# Where and what the next three act on; all have defaults. VALUES may name several files.
+VALUES ?=
+NAMESPACE ?=
+RELEASE ?= capstan
+REVISION ?=
+PLACE = --release $(RELEASE) $(if $(NAMESPACE),--namespace $(NAMESPACE))
+
+deploy: $(INSTALLED)  ## Install or upgrade on Kubernetes: make deploy VALUES=my.yaml NAMESPACE=captions
+	$(BIN)/capstan deploy $(foreach file,$(VALUES),--values $(file)) $(PLACE) $(DEPLOY_FLAGS)
+
+status: $(INSTALLED)  ## Say what serves on Kubernetes: make status NAMESPACE=captions
+	$(BIN)/capstan status $(PLACE)
+
+rollback: $(INSTALLED)  ## Go back to the last revision that served, or to REVISION=N
+	$(BIN)/capstan rollback $(REVISION) $(PLACE) $(DEPLOY_FLAGS)
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage

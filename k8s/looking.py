@@ -1,0 +1,136 @@
+"""The commands that only look: status and history."""
+
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from k8s import status as statuses
+from k8s.cluster import Cluster
+from k8s.errors import ClusterError, RefusedError, UnreachableError
+from k8s.history import Entry, History
+from k8s.observe import Observer
+from k8s.plan import ray_service
+from k8s.pods import Pods
+from k8s.release import Release, Revision
+from k8s.serve import config_of
+from k8s.session import Session
+from k8s.status import Status
+
+Json = Mapping[str, Any]
+INTERVAL_S = 2.0
+POD_COLUMNS = ("POD", "POOL", "STATE", "READY", "RESTARTS", "GPUS", "NODE")
+MODEL_COLUMNS = ("MODEL", "STATE", "REPLICAS", "WANTED", "BOUNDS", "MESSAGE")
+
+
+def status(session: Session, *, again: bool) -> bool:
+    """Show the status once, or every 2 s; returns whether everything serves."""
+    cluster = session.cluster()
+    release = session.release(cluster)
+    while True:
+        try:
+            found = look(cluster, release)
+            show(session, found)
+        except UnreachableError as error:
+            if not again:
+                raise
+            session.display.say(f"{error}; trying again")
+        if not again:
+            return found.serves
+        time.sleep(INTERVAL_S)
+
+
+def look(cluster: Cluster, release: Release) -> Status:
+    """The status of a release. Raises RefusedError where it is not installed."""
+    history = release.history()
+    name = service_name(release, history)
+    observer = Observer(cluster, Pods(cluster), name)
+    seen, found = observer.snapshot(), observer.service()
+    service = seen.service
+    images = {c.image_id or c.image for p in seen.pods for c in p.containers if not c.first}
+    return Status(
+        release=release.name,
+        namespace=release.namespace,
+        ready=bool(service and service.ready),
+        active=service.active.cluster if service and service.active else "",
+        pending=service.pending.cluster if service and service.pending else "",
+        revision=history[-1].number,
+        chart=history[-1].chart,
+        images=tuple(sorted(images)),
+        models=tuple(statuses.models(seen, config_of(found) if found else {})),
+        pods=seen.pods,
+        gpus=free_gpus(cluster),
+        events=statuses.events(seen),
+    )
+
+
+def show(session: Session, found: Status) -> None:
+    """Show a status."""
+    session.display.result(found.value(), found.lines())
+    rows = [
+        [
+            m.name,
+            m.status,
+            str(m.running),
+            str(m.wanted),
+            f"{m.least}-{m.most}",
+            m.message.partition("\n")[0][:60],
+        ]
+        for m in found.models
+    ]
+    session.display.table("models", MODEL_COLUMNS, rows)
+    session.display.table("pods", POD_COLUMNS, statuses.pod_rows(found.pods))
+    if found.events and not session.display.as_json:
+        session.display.result(None, ["last events", *(f"  {e}" for e in found.events)])
+
+
+def history(session: Session) -> None:
+    """Show Helm's revisions beside the journal."""
+    cluster = session.cluster()
+    release = session.release(cluster)
+    revisions = release.history()
+    if not revisions:
+        raise RefusedError(f"release {release.name} does not exist in namespace {release.namespace}")
+    entries = History(cluster, release.name).entries()
+    told = [tell(r, entries.get(r.number)) for r in revisions]
+    session.display.result({"revisions": told})
+    rows = [
+        [str(t["revision"]), t["when"], t["who"], t["outcome"], str(t["seconds"]), "; ".join(t["what"])[:100]]
+        for t in told
+    ]
+    session.display.table("revisions", ("REVISION", "WHEN", "WHO", "OUTCOME", "SECONDS", "WHAT"), rows)
+
+
+def tell(revision: Revision, entry: Entry | None) -> dict[str, Any]:
+    """One revision, from both accounts."""
+    return {
+        "revision": revision.number,
+        "when": entry.when if entry else revision.updated,
+        "who": entry.who if entry else "",
+        "what": list(entry.what) if entry else [revision.description],
+        "outcome": entry.outcome if entry else revision.status,
+        "reason": entry.reason if entry else "",
+        "seconds": entry.seconds if entry else 0.0,
+        "images": list(entry.images) if entry else [],
+        "chart": revision.chart,
+    }
+
+
+def service_name(release: Release, history: list[Revision]) -> str:
+    """The RayService's name. Raises RefusedError where the release is not installed."""
+    if not history:
+        raise RefusedError(
+            f"release {release.name} does not exist in namespace {release.namespace}; capstan deploy makes it"
+        )
+    service = ray_service(release.manifest())
+    return str(service["metadata"]["name"]) if service else release.name
+
+
+def free_gpus(cluster: Cluster) -> Mapping[str, tuple[int, int]]:
+    """Free and allocatable GPUs; nothing where this account may not list nodes."""
+    try:
+        return statuses.gpus(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"))
+    except ClusterError as error:
+        if error.status == HTTPStatus.FORBIDDEN:
+            return {}
+        raise

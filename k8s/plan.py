@@ -1,0 +1,180 @@
+"""Making a plan: what is rendered, what runs, what that means, and whether there is room. Changes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from k8s import classify, headroom
+from k8s.classify import Plan
+from k8s.cluster import RAY, Cluster
+from k8s.errors import ClusterError, RefusedError, UsageError
+from k8s.headroom import Account, Want
+from k8s.objects import CLUSTER_LABEL
+from k8s.release import Release, Values, last_deployed, stuck
+
+Json = dict[str, Any]
+
+SERVICE_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayservices.ray.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a deploy would do: the plan, the RayService before and after, and the room there is for it."""
+
+    plan: Plan
+    before: Json | None
+    after: Json
+    cluster: Json | None
+    objects: tuple[str, ...]
+    """Other objects that would change."""
+    account: Account | None
+
+    @property
+    def name(self) -> str:
+        """The RayService's name."""
+        return str(self.after["metadata"]["name"])
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do."""
+        return self.plan.first or bool(self.plan.changes) or bool(self.objects)
+
+
+def propose(cluster: Cluster, release: Release, chart: Path, values: Values) -> Proposal:
+    """What a deploy with these values would do.
+
+    Raises RefusedError where KubeRay is missing, and what the doors raise.
+    """
+    require_kuberay(cluster)
+    rendered = release.render(chart, values)
+    history = release.history()
+    installed = (
+        [] if stuck(history) and last_deployed(history) is None else release.manifest(last_deployed(history))
+    )
+    return compare(cluster, installed, rendered)
+
+
+def compare(cluster: Cluster, installed: list[Json], rendered: list[Json]) -> Proposal:
+    """What turning the installed objects into the rendered ones would do."""
+    wanted = ray_service(rendered)
+    if wanted is None:
+        raise UsageError("the chart renders no RayService; is --chart the chart of Capstan?")
+    name = wanted["metadata"]["name"]
+    before = cluster.find(f"{cluster.ray}/rayservices/{name}")
+    after = _after(cluster, ray_service(installed), wanted, before)
+    active = serving_cluster(cluster, before)
+    plan = classify.classify(before, after, active)
+    return Proposal(
+        plan,
+        before,
+        after,
+        active,
+        other_changes(installed, rendered),
+        _account(cluster, plan, after, active),
+    )
+
+
+def ray_service(objects: list[Json]) -> Json | None:
+    """The RayService among objects."""
+    return next((o for o in objects if o.get("kind") == "RayService"), None)
+
+
+def serving_cluster(cluster: Cluster, service: Json | None) -> Json | None:
+    """The RayCluster that serves a RayService now, if there is one."""
+    status = ((service or {}).get("status") or {}).get("activeServiceStatus") or {}
+    name = status.get("rayClusterName")
+    return cluster.find(f"{cluster.ray}/rayclusters/{name}") if name else None
+
+
+def merge_patch(before: Any, after: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    """The JSON merge patch (RFC 7386) between two values, as Helm makes it for custom resources."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return after
+    found: Json = dict.fromkeys(before.keys() - after.keys())
+    for key, value in after.items():
+        if key not in before:
+            found[key] = value
+        elif before[key] != value:
+            found[key] = merge_patch(before[key], value)
+    return found
+
+
+def other_changes(installed: list[Json], rendered: list[Json]) -> tuple[str, ...]:
+    """The objects beside the RayService that come, go or change."""
+    old = {_key(o): o for o in installed if o.get("kind") != "RayService"}
+    new = {_key(o): o for o in rendered if o.get("kind") != "RayService"}
+    # Helm hides what a Secret holds, so a Secret's change cannot be seen here.
+    return tuple(
+        f"{key}: {'added' if key not in old else 'removed' if key not in new else 'changed'}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not (key.startswith("Secret ") and key in old and key in new)
+    )
+
+
+def require_kuberay(cluster: Cluster) -> None:
+    """Raise RefusedError where the cluster does not know RayServices."""
+    try:
+        cluster.get(f"{RAY}/namespaces/{cluster.namespace}/rayservices", limit="1")
+    except ClusterError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            raise RefusedError(
+                "KubeRay is not installed: the cluster knows no RayService (ray.io/v1); install it with "
+                "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0"
+            ) from None
+        raise
+
+
+def room(cluster: Cluster, wanted: list[Want]) -> Account | None:
+    """Whether pods fit on the cluster, or None where this account may not list nodes."""
+    try:
+        nodes, pods = cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods")
+        quotas = cluster.items(f"{cluster.core}/resourcequotas")
+    except ClusterError as error:
+        if error.status == HTTPStatus.FORBIDDEN:
+            return None
+        raise
+    return headroom.account(wanted, headroom.rooms(nodes, pods), quotas, may_grow=may_grow(cluster))
+
+
+def may_grow(cluster: Cluster) -> bool:
+    """Whether a cluster autoscaler says that it runs here; then a full cluster is no reason to refuse."""
+    try:
+        found = cluster.find("/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status")
+    except ClusterError:
+        return False
+    return found is not None
+
+
+def pods_of(cluster: Cluster, name: str) -> list[Json]:
+    """The pods of one Ray cluster, as the API gives them."""
+    return cluster.items(f"{cluster.core}/pods", f"{CLUSTER_LABEL}={name}")
+
+
+def _after(cluster: Cluster, installed: Json | None, wanted: Json, live: Json | None) -> Json:
+    """The RayService as the API server would store it, with its defaults filled in."""
+    if live is None and cluster.find(f"/api/v1/namespaces/{cluster.namespace}") is None:
+        return wanted  # A dry run needs a namespace; deploy makes it.
+    if live is None:
+        body = {**wanted, "metadata": {**wanted["metadata"], "namespace": cluster.namespace}}
+        return cluster.create(f"{cluster.ray}/rayservices", body, dry_run=True)
+    patch = merge_patch(installed or live, wanted)
+    patch = {k: v for k, v in patch.items() if k in ("spec", "metadata")}
+    # A rollout that died may have left the strategy frozen (see restore.py); deploying sets it right.
+    patch.setdefault("spec", {})["upgradeStrategy"] = wanted["spec"].get("upgradeStrategy")
+    return cluster.patch(f"{cluster.ray}/rayservices/{wanted['metadata']['name']}", patch, dry_run=True)
+
+
+def _account(cluster: Cluster, plan: Plan, after: Json, active: Json | None) -> Account | None:
+    wanted = after["spec"]["rayClusterConfig"]
+    if plan.new_cluster:
+        return room(cluster, headroom.wants(wanted))
+    if active is not None:
+        more = headroom.more(active["spec"], wanted)
+        return room(cluster, more) if more else Account()
+    return Account()
+
+
+def _key(found: Json) -> str:
+    return f"{found.get('kind')} {found['metadata']['name']}"

@@ -1,0 +1,117 @@
+"""`capstan logs`: the log of every replica, each line behind its model and pod."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from k8s.errors import RefusedError, UnreachableError
+from k8s.looking import service_name
+from k8s.observe import Observer
+from k8s.pods import DASHBOARD_PORT, Pods
+from k8s.process import redact
+from k8s.serve import App
+from k8s.session import Session
+from k8s.watch import Snapshot
+
+INTERVAL_S = 2.0
+FOLLOWED_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One replica's log: where it lives and what its lines begin with."""
+
+    model: str
+    pod: str
+    node_ip: str
+    path: str
+    head: str
+    cluster: str
+
+    @property
+    def query(self) -> str:
+        """The log as the dashboard names it."""
+        return urlencode({"node_ip": self.node_ip, "filename": self.path.lstrip("/"), "format": "text"})
+
+
+def logs(session: Session, model: str | None, *, follow: bool, lines: int) -> None:
+    """Show the last lines of the replicas' logs; with `follow`, and what comes, until Ctrl-C.
+
+    Raises RefusedError where no replica of the model runs.
+    """
+    cluster = session.cluster()
+    release = session.release(cluster)
+    pods = Pods(cluster)
+    observer = Observer(cluster, pods, service_name(release, release.history()))
+    printed: dict[str, list[str]] = {}
+    while True:
+        try:
+            seen = observer.snapshot()
+            sources = choose(sources_of(seen), model)
+            for source in sources:
+                wanted = FOLLOWED_LINES if source.path in printed else lines
+                found = read(pods, source, observer.token(source.cluster), wanted)
+                for line in fresh(printed.get(source.path), found):
+                    session.display.result(
+                        {"model": source.model, "pod": source.pod, "line": line},
+                        [f"{source.model} {source.pod} | {redact(line)}"],
+                    )
+                printed[source.path] = found
+        except UnreachableError as error:
+            if not follow:
+                raise
+            session.display.say(f"{error}; trying again")
+        if not follow:
+            return
+        time.sleep(INTERVAL_S)
+
+
+def sources_of(seen: Snapshot) -> list[Source]:
+    """The logs of all replicas that live."""
+    found = []
+    for cluster, apps in seen.apps.items():
+        pods = [p for p in seen.pods if p.cluster == cluster]
+        head = next((p.name for p in pods if p.head and p.ready), "")
+        by_ip = {p.ip: p.name for p in pods}
+        found += [
+            Source(name, by_ip.get(ip, ip), ip, path, head, cluster)
+            for name, ip, path in _replicas(apps)
+            if path
+        ]
+    return found
+
+
+def choose(sources: Sequence[Source], model: str | None) -> list[Source]:
+    """The logs of one model, or all. Raises RefusedError where the model has no replica."""
+    chosen = [s for s in sources if model in (None, s.model)]
+    if not chosen:
+        known = ", ".join(sorted({s.model for s in sources})) or "no model"
+        raise RefusedError(f"no replica of {model or 'any model'} runs; there are replicas of: {known}")
+    return chosen
+
+
+def read(pods: Pods, source: Source, token: str | None, lines: int) -> list[str]:
+    """The last lines of one replica's log, through the dashboard of its cluster."""
+    headers = {"x-ray-authorization": f"Bearer {token}"} if token else {}
+    path = f"/api/v0/logs/file?{source.query}&lines={lines}"
+    answer = pods.request(source.head, DASHBOARD_PORT, path, headers=headers)
+    return answer.body.decode(errors="replace").splitlines()
+
+
+def fresh(before: Sequence[str] | None, now: Sequence[str]) -> list[str]:
+    """The lines that were not there before: those after the last one already shown."""
+    if not before:
+        return list(now)
+    last = before[-1]
+    for index in range(len(now) - 1, -1, -1):
+        if now[index] == last:
+            return list(now[index + 1 :])
+    return list(now)
+
+
+def _replicas(apps: Iterable[App]) -> Iterable[tuple[str, str, str]]:
+    for app in apps:
+        for deployment in app.deployments:
+            for replica in deployment.replicas:
+                yield app.name, replica.ip, replica.log

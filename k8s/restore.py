@@ -1,0 +1,95 @@
+"""Going back: the former revision's spec without a third cluster, and no pending one left over.
+
+While there is a pending cluster, KubeRay 1.7 compares a new spec with that alone (`shouldPrepareNewCluster`).
+So a spec that returns to what already serves makes KubeRay start one more cluster, which needs room and takes
+over from a healthy one. Instead: `upgradeStrategy` None while the spec returns, the pending cluster struck
+from the status, its RayCluster deleted, and the strategy as it was.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from k8s.classify import same_cluster
+from k8s.cluster import Cluster
+from k8s.observe import Observer
+from k8s.pods import Pods
+from k8s.release import Release
+from k8s.serve import config_of
+from k8s.watch import Clock, Goal, Snapshot, watch
+
+Json = dict[str, Any]
+
+
+class Restorer:
+    """Puts a release back to a former revision."""
+
+    def __init__(self, cluster: Cluster, release: Release, name: str, say: Callable[[str], None]) -> None:
+        self._cluster = cluster
+        self._release = release
+        self._name = name
+        self._path = f"{cluster.ray}/rayservices/{name}"
+        self._say = say
+
+    def go_back(self, revision: int) -> None:
+        """Apply a former revision; where the cluster that serves is that revision's, it goes on serving."""
+        wanted = next(o for o in self._release.manifest(revision) if o.get("kind") == "RayService")
+        before = self._cluster.find(self._path)
+        if before is not None and _pending(before) and _active(before):
+            self._freeze()
+        self._release.rollback(revision)
+        self.drop_pending()
+        self.thaw(wanted["spec"].get("upgradeStrategy"))
+
+    def drop_pending(self) -> None:
+        """Strike the pending cluster, which belongs to a rollout that was given up, and delete it.
+
+        The service is frozen afterwards; `thaw` ends that.
+        """
+        found = self._cluster.find(self._path)
+        if found is None or not _pending(found) or not _active(found):
+            return
+        pending = _pending(found)
+        self._say(f"dropping {pending}, the cluster of a rollout that did not finish")
+        self._freeze()
+        self._cluster.patch(f"{self._path}/status", {"status": {"pendingServiceStatus": None}})
+        self._cluster.delete(f"{self._cluster.ray}/rayclusters/{pending}")
+
+    def thaw(self, strategy: Json | None) -> None:
+        """Give the service the upgrade strategy of its manifest, where it has another."""
+        found = self._cluster.find(self._path)
+        if found is not None and found["spec"].get("upgradeStrategy") != strategy:
+            self._cluster.patch(self._path, {"spec": {"upgradeStrategy": strategy}})
+
+    def settle(self, timeout_s: float, pods: Pods, clock: Clock) -> None:
+        """Watch until the restored spec serves and nothing is left. Raises RolloutError at the deadline."""
+        found = self._cluster.get(self._path)
+        goal = Goal(found["metadata"]["generation"], config_of(found))
+        observer = Observer(self._cluster, pods, self._name)
+
+        def observe() -> Snapshot:
+            seen = observer.snapshot()
+            if seen.service and seen.service.pending and seen.service.active:
+                self._drop_needless()
+            return seen
+
+        watch(observe, goal, timeout_s=timeout_s, say=self._say, clock=clock)
+
+    def _drop_needless(self) -> None:
+        """Strike a pending cluster where the active one is already what is wanted."""
+        found = self._cluster.get(self._path)
+        active = self._cluster.find(f"{self._cluster.ray}/rayclusters/{_active(found)}")
+        if active and same_cluster(active["spec"], found["spec"]["rayClusterConfig"]):
+            strategy = found["spec"].get("upgradeStrategy")
+            self.drop_pending()
+            self.thaw(strategy)
+
+    def _freeze(self) -> None:
+        self._cluster.patch(self._path, {"spec": {"upgradeStrategy": {"type": "None"}}})
+
+
+def _pending(service: Json) -> str:
+    return str(((service.get("status") or {}).get("pendingServiceStatus") or {}).get("rayClusterName") or "")
+
+
+def _active(service: Json) -> str:
+    return str(((service.get("status") or {}).get("activeServiceStatus") or {}).get("rayClusterName") or "")

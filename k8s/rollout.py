@@ -1,0 +1,287 @@
+"""A rollout from its plan to its end: apply, watch, try, and put back what failed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from k8s import smoke
+from k8s.active import patch_active
+from k8s.cluster import Cluster
+from k8s.errors import CapstanError, RefusedError, RolledBackError, RolloutError, UnreachableError
+from k8s.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
+from k8s.lock import holder_name
+from k8s.observe import Observer
+from k8s.plan import Proposal, propose, ray_service
+from k8s.pods import Pods
+from k8s.release import Release, Values, last_deployed, stuck
+from k8s.restore import Restorer
+from k8s.serve import config_of
+from k8s.watch import Clock, Goal, Snapshot, WatchError, watch
+
+Json = Mapping[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a rollout is to be made."""
+
+    timeout_s: float = 1200.0
+    rollback: bool = True
+    replace: bool = False
+    smoke: bool = True
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a rollout ended."""
+
+    revision: int
+    seconds: float
+    sentence: str
+    changed: bool
+
+
+class Rollout:
+    """One rollout of one release. The caller holds the lock."""
+
+    def __init__(self, cluster: Cluster, release: Release, say: Say, clock: Clock | None = None) -> None:
+        self.cluster = cluster
+        self.release = release
+        self.pods = Pods(cluster)
+        self.history = History(cluster, release.name)
+        self.say = say
+        self.clock = clock or Clock()
+
+    def deploy(self, chart: Path, values: Values, wishes: Wishes, proposal: Proposal) -> Result:
+        """Apply a proposal that was shown, watch it to its end, and put back what failed.
+
+        Raises RefusedError before any change, RolledBackError, or RolloutError where nothing was put back.
+        """
+        check_room(proposal, replace=wishes.replace)
+        began = self.clock.monotonic()
+        deployed = self._deployed(proposal)
+        if not proposal.changes:
+            return self._finish_former(proposal, wishes, began)
+        restorer = Restorer(self.cluster, self.release, proposal.name, self.say)
+        if proposal.plan.new_cluster:
+            restorer.drop_pending()
+        lines = what(proposal)
+        revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(lines)[:200]}")
+        restorer.thaw(proposal.after["spec"].get("upgradeStrategy"))
+        entry = Entry(revision, holder_name(), stamp(), tuple(lines))
+        self.history.write(entry)
+        goal = self._goal(proposal, deployed)
+        self.say(f"revision {revision} is applied; watching for at most {wishes.timeout_s:g} s")
+        return self._see_through(proposal, goal, wishes, entry, began)
+
+    def back(self, revision: int, wishes: Wishes, proposal: Proposal) -> Result:
+        """Go back to a former revision and watch that to its end. Raises RolloutError where it fails."""
+        check_room(proposal, replace=wishes.replace)
+        began = self.clock.monotonic()
+        deployed = self._deployed(proposal)
+        Restorer(self.cluster, self.release, proposal.name, self.say).go_back(revision)
+        newest = self.release.history()[-1].number
+        entry = Entry(newest, holder_name(), stamp(), (f"rollback to {revision}",))
+        self.history.write(entry)
+        goal = self._goal(proposal, deployed)
+        careful = Wishes(wishes.timeout_s, False, wishes.replace, wishes.smoke, wishes.key)
+        return self._see_through(proposal, goal, careful, entry, began)
+
+    def _goal(self, proposal: Proposal, deployed: Mapping[str, float]) -> Goal:
+        """What must be seen, now that the proposal is applied."""
+        live = self.cluster.get(f"{self.cluster.ray}/rayservices/{proposal.name}")
+        return goal_of(proposal, live["metadata"]["generation"], deployed)
+
+    def _finish_former(self, proposal: Proposal, wishes: Wishes, began: float) -> Result:
+        """Nothing is to be applied; but a former rollout may have been left in the middle."""
+        entries = self.history.entries()
+        newest = self.release.history()[-1].number
+        entry = entries.get(newest)
+        if entry is None or entry.outcome != RUNNING:
+            if _settled(proposal):
+                return Result(newest, 0.0, "nothing to do: what runs is what is wanted", changed=False)
+            entry = entry or Entry(newest, holder_name(), stamp(), ("watched to its end",))
+        self.say(f"revision {newest} was left in the middle; watching it to its end")
+        return self._see_through(proposal, self._goal(proposal, {}), wishes, entry, began)
+
+    def _see_through(
+        self, proposal: Proposal, goal: Goal, wishes: Wishes, entry: Entry, began: float
+    ) -> Result:
+        try:
+            seen = self._to_the_end(proposal, goal, wishes)
+        except RolloutError as error:
+            self._explain(error)
+            seconds = self.clock.monotonic() - began
+            self._put_back(proposal, wishes, entry.ended(FAILED, reason=str(error), seconds=seconds), error)
+        seconds = self.clock.monotonic() - began
+        images = tuple(
+            sorted({c.image_id or c.image for p in seen.pods for c in p.containers if not c.first})
+        )
+        self.history.write(entry.ended(SERVING, seconds=seconds, images=images))
+        return Result(
+            entry.revision, seconds, f"revision {entry.revision} serves after {seconds:.0f} s", changed=True
+        )
+
+    def _to_the_end(self, proposal: Proposal, goal: Goal, wishes: Wishes) -> Snapshot:
+        observer = Observer(self.cluster, self.pods, proposal.name)
+        since = datetime.now(UTC)
+        if not goal.new_cluster:
+            patch_active(self.cluster, proposal, self.say, shrink=False)
+        elif wishes.replace and proposal.cluster is not None:
+            name = proposal.cluster["metadata"]["name"]
+            self.say(f"deleting {name} to make room (--strategy replace); nothing serves meanwhile")
+            self.cluster.delete(f"{self.cluster.ray}/rayclusters/{name}")
+
+        def observe() -> Snapshot:
+            return observer.snapshot(since)
+
+        seen = watch(observe, goal, timeout_s=wishes.timeout_s, say=self.say, clock=self.clock)
+        if wishes.smoke:
+            self._try(seen, goal, wishes.key)
+        if not goal.new_cluster:
+            patch_active(self.cluster, proposal, self.say, shrink=True, seen=seen)
+        return seen
+
+    def _try(self, seen: Snapshot, goal: Goal, key: str | None) -> None:
+        serving = seen.service.active.cluster if seen.service and seen.service.active else ""
+        pod = smoke.proxy_pod(seen.pods, serving)
+        if pod is None:
+            raise RolloutError(f"smoke test: no pod of {serving} is ready")
+        outcomes = smoke.run(goal.configs, smoke.sender(self.pods.request, pod.name), key)
+        for outcome in outcomes:
+            self.say(outcome.sentence)
+        failed = [o.sentence for o in outcomes if o.passed is False]
+        if failed:
+            raise RolloutError("; ".join(failed))
+
+    def _explain(self, error: RolloutError) -> None:
+        """Say what failed, with the last lines of the guilty log."""
+        self.say(f"failed: {error}")
+        failure = error.failure if isinstance(error, WatchError) else None
+        if failure is None or not failure.pod:
+            return
+        previous = failure.kind in ("CrashLoopBackOff", "OOMKilled")
+        try:
+            lines = self.pods.log(failure.pod, failure.container, previous=previous)
+        except UnreachableError:
+            return
+        for line in lines:
+            self.say(f"  {failure.pod} | {line}")
+
+    def _put_back(self, proposal: Proposal, wishes: Wishes, entry: Entry, error: RolloutError) -> None:
+        """Go back to what served before; always raises."""
+        self._note(entry)
+        good = self.good_before(entry.revision)
+        if not wishes.rollback or good is None:
+            why = "--no-rollback" if not wishes.rollback else "there is no former revision that served"
+            raise RolloutError(f"{error}; nothing was rolled back ({why})") from error
+        self.say(f"rolling back to revision {good}")
+        restorer = Restorer(self.cluster, self.release, proposal.name, self.say)
+        try:
+            restorer.go_back(good)
+            restorer.settle(wishes.timeout_s, self.pods, self.clock)
+        except CapstanError as second:
+            raise RolloutError(
+                f"{error}; and the rollback to revision {good} failed as well: {second}; see capstan status"
+            ) from error
+        self._note(entry.ended(ROLLED_BACK, reason=str(error), seconds=entry.seconds))
+        newest = self.release.history()[-1].number
+        self._note(Entry(newest, holder_name(), stamp(), (f"rollback to {good}",), SERVING))
+        raise RolledBackError(f"{error}; rolled back: revision {good} serves") from error
+
+    def _note(self, entry: Entry) -> None:
+        try:
+            self.history.write(entry)
+        except CapstanError as error:
+            self.say(f"the outcome could not be noted: {error}")
+
+    def good_before(self, revision: int) -> int | None:
+        """The newest revision before that one which is not known to have failed, if Helm still has one."""
+        entries = self.history.entries()
+        known = [
+            r.number
+            for r in self.release.history()
+            if r.number < revision and r.status in ("deployed", "superseded")
+        ]
+        good = [n for n in known if n not in entries or entries[n].outcome == SERVING]
+        return max(good, default=None)
+
+    def _deployed(self, proposal: Proposal) -> dict[str, float]:
+        if proposal.before is None:
+            return {}
+        try:
+            seen = Observer(self.cluster, self.pods, proposal.name).snapshot()
+        except UnreachableError:
+            return {}
+        serving = seen.service.active.cluster if seen.service and seen.service.active else ""
+        return {a.name: a.deployed_at for a in seen.apps.get(serving, ())}
+
+
+def goal_of(proposal: Proposal, generation: int, deployed: Mapping[str, float]) -> Goal:
+    """What must be seen for a proposal to be done, once it is stored as that generation."""
+    old = proposal.cluster["metadata"]["name"] if proposal.cluster else ""
+    changed = {c.models[0] for c in proposal.plan.changes if len(c.models) == 1}
+    return Goal(
+        generation=generation,
+        configs=config_of(proposal.after),
+        new_cluster=proposal.plan.new_cluster,
+        old_cluster=old,
+        deployed_before={n: at for n, at in deployed.items() if n in changed},
+    )
+
+
+def what(proposal: Proposal) -> list[str]:
+    """The changes of a proposal, as the history keeps them."""
+    if proposal.plan.first:
+        return ["first installation"]
+    return [c.line() for c in proposal.plan.changes] or list(proposal.objects)
+
+
+def check_room(proposal: Proposal, *, replace: bool) -> None:
+    """Raise RefusedError where a rollout could not finish for want of room."""
+    account = proposal.account
+    if account is None or account.fits or replace:
+        return
+    numbers = "; ".join(account.lines())
+    if proposal.plan.first or not proposal.plan.new_cluster:
+        raise RefusedError(
+            f"not enough room: {numbers}; add nodes, or ask for fewer replicas. Nothing was changed"
+        )
+    raise RefusedError(
+        f"a second cluster does not fit beside the first: {numbers}. Nothing was changed. Either add nodes, "
+        "or scale down first (capstan scale), or accept that nothing serves meanwhile (--strategy replace), "
+        "or upgrade in steps (upgradeStrategy.type=NewClusterWithIncrementalUpgrade, which needs a Gateway "
+        "and autoscaling)"
+    )
+
+
+def propose_deploy(rollout: Rollout, chart: Path, values: Values) -> Proposal:
+    """The proposal of a deploy, once a helm process that died in the middle is cleared away."""
+    unstick(rollout)
+    return propose(rollout.cluster, rollout.release, chart, values)
+
+
+def unstick(rollout: Rollout) -> None:
+    """Free a release that a dead helm process left pending: Helm refuses every upgrade of such a one."""
+    history = rollout.release.history()
+    if not stuck(history):
+        return
+    good = last_deployed(history)
+    rollout.say(
+        f"revision {history[-1].number} is {history[-1].status}: a helm process died; clearing it away"
+    )
+    if good is None:
+        rollout.release.uninstall()
+        return
+    service = ray_service(rollout.release.manifest(good))
+    name = service["metadata"]["name"] if service else rollout.release.name
+    Restorer(rollout.cluster, rollout.release, name, rollout.say).go_back(good)
+
+
+def _settled(proposal: Proposal) -> bool:
+    status = (proposal.before or {}).get("status") or {}
+    return not (status.get("pendingServiceStatus") or {}).get("rayClusterName")

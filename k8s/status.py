@@ -1,0 +1,125 @@
+"""What `capstan status` says: models, replicas, pods, nodes, GPUs, versions and the last events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from k8s import headroom
+from k8s.objects import Pod
+from k8s.serve import replicas_wanted
+from k8s.watch import Snapshot
+
+Json = Mapping[str, Any]
+EVENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model: its state, and its replicas that run, that Serve wants, and that the config allows."""
+
+    name: str
+    status: str
+    running: int
+    wanted: int
+    least: int
+    most: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A release at one moment."""
+
+    release: str
+    namespace: str
+    ready: bool
+    active: str
+    pending: str
+    revision: int
+    chart: str
+    images: tuple[str, ...]
+    models: tuple[Model, ...]
+    pods: tuple[Pod, ...]
+    gpus: Mapping[str, tuple[int, int]]
+    events: tuple[str, ...]
+
+    @property
+    def serves(self) -> bool:
+        """Whether every model has all its replicas and no rollout is under way."""
+        full = all(m.status == "RUNNING" and m.running >= m.least for m in self.models)
+        return self.ready and bool(self.models) and full and not self.pending
+
+    def value(self) -> dict[str, Any]:
+        """The status as JSON."""
+        found = asdict(self)
+        found["serves"] = self.serves
+        found["gpus"] = {k: {"free": free, "allocatable": total} for k, (free, total) in self.gpus.items()}
+        return found
+
+    def lines(self) -> list[str]:
+        """The head of the status, for a person."""
+        state = "serves" if self.serves else "does not serve fully" if self.ready else "does not serve"
+        found = [f"release {self.release} in namespace {self.namespace}: {state}"]
+        found.append(f"  revision {self.revision} ({self.chart}), cluster {self.active or 'none yet'}")
+        if self.pending:
+            found.append(f"  a rollout is under way: {self.pending} is starting")
+        found += [f"  image {image}" for image in self.images]
+        found += [f"  {key}: {free} free of {total}" for key, (free, total) in self.gpus.items()]
+        return found
+
+
+def models(seen: Snapshot, configs: Mapping[str, Json]) -> list[Model]:
+    """The models of the cluster that serves, or of the first one while it starts."""
+    service = seen.service
+    side = service and (service.active or service.pending)
+    known = {a.name: a for a in seen.apps.get(side.cluster, ())} if side else {}
+    found = []
+    for name, config in sorted(configs.items()):
+        bounds = replicas_wanted(config).values()
+        least, most = sum(b[0] for b in bounds), sum(b[1] for b in bounds)
+        app = known.get(name)
+        if app is None:
+            found.append(Model(name, "NOT_STARTED", 0, least, least, most))
+            continue
+        running = sum(d.running for d in app.deployments)
+        wanted = sum(d.wanted for d in app.deployments)
+        message = app.message or next((d.message for d in app.deployments if d.message), "")
+        found.append(Model(name, app.status, running, wanted, least, most, message.strip()[:300]))
+    return found
+
+
+def gpus(nodes: Sequence[Json], pods: Sequence[Json]) -> Mapping[str, tuple[int, int]]:
+    """Free and allocatable GPUs of the cluster, by resource."""
+    return headroom.account([], headroom.rooms(nodes, pods)).gpus
+
+
+def events(seen: Snapshot) -> tuple[str, ...]:
+    """The last events, oldest first."""
+    return tuple(
+        f"{e.last} {e.type} {e.reason} {e.kind}/{e.name}: {e.message[:160]}" for e in seen.events[-EVENTS:]
+    )
+
+
+def pod_rows(pods: Sequence[Pod]) -> list[list[str]]:
+    """The pods as rows of a table."""
+    rows = []
+    for pod in sorted(pods, key=lambda p: (p.cluster, not p.head, p.name)):
+        waiting = next((c.waiting for c in pod.containers if c.waiting), "")
+        state = (
+            "Terminating"
+            if pod.deleting
+            else waiting or ("Unschedulable" if pod.unschedulable else pod.phase)
+        )
+        restarts = sum(c.restarts for c in pod.containers)
+        rows.append(
+            [
+                pod.name,
+                pod.group,
+                state,
+                "yes" if pod.ready else "no",
+                str(restarts),
+                str(pod.gpus),
+                pod.node or "-",
+            ]
+        )
+    return rows
