@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     IMAGE_FETCH_FAILED = "image_fetch_failed"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     REQUEST_TOO_LARGE = "request_too_large"
+    REQUEST_TOO_SLOW = "request_too_slow"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -81,6 +82,9 @@ ERRORS: dict[ErrorCode, ErrorKind] = {
         "Shorten the prompt or lower `max_tokens`.",
     ),
     ErrorCode.REQUEST_TOO_LARGE: ErrorKind(413, "The request body is over its limit.", "Send fewer bytes."),
+    ErrorCode.REQUEST_TOO_SLOW: ErrorKind(
+        408, "The request body did not come in time.", "Send it faster, or scale the image down."
+    ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorKind(
         415, "The body is neither JSON nor multipart/form-data.", "Set the Content-Type header accordingly."
     ),

@@ -180,6 +180,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Size of a request body; base64 makes an image a third larger.",
     )
+    body_timeout: float = Field(
+        60.0, gt=0.0, le=86_400.0, description="Seconds within which a request body must have come; else 408."
+    )
     max_prompt_characters: int = Field(
         100_000, ge=1, le=10_000_000, description="Length of a prompt, in characters, before it is tokenised."
     )

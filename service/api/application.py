@@ -32,18 +32,19 @@ def create_application(
     app = FastAPI(title="Capstan", version=service.__version__, docs_url=None, redoc_url=None)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way
     app.state.backend = backend
+    settings = backend.settings
     for router in (caption.router, chat.router, models.router, tiles.router, health.router, page.router):
         app.include_router(router)
     add_error_handlers(app)
     # The last one added is the first to see a request.
-    app.add_middleware(BodyLimitMiddleware, limit=backend.settings.max_request_bytes)
+    app.add_middleware(BodyLimitMiddleware, limit=settings.max_request_bytes, seconds=settings.body_timeout)
     app.add_middleware(SlashMiddleware)
     app.add_middleware(FaultMiddleware)
-    app.add_middleware(AccessMiddleware, access=access or Access.of(backend.settings))
-    if backend.settings.cors_origins:
+    app.add_middleware(AccessMiddleware, access=access or Access.of(settings))
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(backend.settings.cors_origins),
+            allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", HEADER],
             expose_headers=[HEADER, "retry-after", *EXPOSED],

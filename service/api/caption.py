@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from time import monotonic
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from service.api.accept import prefers_text
+from service.api.access import charge, client_of
 from service.api.backend import Backend, backend_of
 from service.api.caption_body import CaptionBody, read_caption_body
 from service.api.caption_reference import CAPTION_REFERENCE
@@ -30,6 +32,14 @@ from service.errors import ErrorCode, RequestError
 router = APIRouter(tags=["captions"])
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """In whose name a request is answered, and until which moment of ``time.monotonic()``."""
+
+    client: str
+    deadline: float
+
+
 @router.post("/caption", summary="Caption images", **CAPTION_REFERENCE)
 async def caption(request: Request) -> Response:
     """Caption an image, or each of a list of images.
@@ -39,8 +49,10 @@ async def caption(request: Request) -> Response:
     `delta` as often as there is new text, then `caption` with the whole answer, or `error`.
     """
     backend = backend_of(request)
+    backend.engine.check_room(client_of(request))
     body = await read_caption_body(request, backend.settings)
-    deadline = monotonic() + backend.settings.request_timeout
+    charge(request, images=len(body.images), model=backend.settings.public_name)
+    terms = Terms(client_of(request), monotonic() + backend.settings.request_timeout)
     as_text = prefers_text(request.headers.get("accept", ""))
     if body.listed:
         if body.generation.stream or as_text:
@@ -50,8 +62,8 @@ async def caption(request: Request) -> Response:
                 "Accept: text/plain, or send one image a request",
                 field="stream" if body.generation.stream else None,
             )
-        return await _caption_each(request, backend, body, deadline)
-    asked = await _engine_request(body.images[0], body.generation, backend, deadline)
+        return await _caption_each(request, backend, body, terms)
+    asked = await _engine_request(body.images[0], body.generation, backend, terms)
     generation = backend.engine.submit(asked)
     if body.generation.stream:
         pieces = await Pieces.of(generation)
@@ -84,10 +96,10 @@ async def _events(request: Request, backend: Backend, pieces: Pieces) -> AsyncIt
         yield event(_answer(request, backend, completion), "caption")
 
 
-async def _caption_each(request: Request, backend: Backend, body: CaptionBody, deadline: float) -> Response:
+async def _caption_each(request: Request, backend: Backend, body: CaptionBody, terms: Terms) -> Response:
     """Caption images side by side; what is wrong with one does not touch the others."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_item(image, body.generation, backend, deadline)) for image in body.images]
+        tasks = [group.create_task(_item(image, body.generation, backend, terms)) for image in body.images]
     items = [task.result() for task in tasks]
     costs = [item.usage for item in items if item.usage is not None]
     total = Usage(
@@ -105,13 +117,9 @@ async def _caption_each(request: Request, backend: Backend, body: CaptionBody, d
     )
 
 
-async def _item(
-    image: bytes | NamedImage, wish: Generation, backend: Backend, deadline: float
-) -> CaptionItem:
+async def _item(image: bytes | NamedImage, wish: Generation, backend: Backend, terms: Terms) -> CaptionItem:
     try:
-        completion = await backend.engine.submit(
-            await _engine_request(image, wish, backend, deadline)
-        ).result()
+        completion = await backend.engine.submit(await _engine_request(image, wish, backend, terms)).result()
     except RequestError as error:
         return CaptionItem(error=error_detail(error))
     return CaptionItem(
@@ -122,7 +130,7 @@ async def _item(
 
 
 async def _engine_request(
-    image: bytes | NamedImage, wish: Generation, backend: Backend, deadline: float
+    image: bytes | NamedImage, wish: Generation, backend: Backend, terms: Terms
 ) -> EngineRequest:
     defaults, settings = backend.defaults, backend.settings
     prompt = defaults.prompt if wish.prompt is None else wish.prompt
@@ -140,6 +148,7 @@ async def _engine_request(
             max_tokens=defaults.max_tokens if wish.max_tokens is None else wish.max_tokens,
             temperature=defaults.temperature if wish.temperature is None else wish.temperature,
         ),
-        deadline=deadline,
+        deadline=terms.deadline,
+        client=terms.client,
         shorten=wish.max_tokens is None,
     )

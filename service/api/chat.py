@@ -7,8 +7,9 @@ from time import time
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from service.api.access import charge, client_of
 from service.api.backend import Backend, backend_of
-from service.api.chat_body import engine_request, only_image, read_chat_body
+from service.api.chat_body import conversation, engine_request, only_image, read_chat_body
 from service.api.chat_reference import CHAT_REFERENCE
 from service.api.request_id import request_id
 from service.api.schemas.chat import (
@@ -36,8 +37,10 @@ async def create_chat_completion(request: Request) -> Response:
     OpenAI's that this server does not have are refused by name, never ignored.
     """
     backend = backend_of(request)
+    backend.engine.check_room(client_of(request))
     chat = await read_chat_body(request)
-    generation = backend.engine.submit(await engine_request(chat, backend))
+    charge(request, images=len(conversation(chat).images), model=chat.model or backend.settings.public_name)
+    generation = backend.engine.submit(await engine_request(chat, backend, client=client_of(request)))
     try:
         if chat.stream:
             pieces = await Pieces.of(generation)

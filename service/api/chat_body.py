@@ -72,8 +72,16 @@ def _validate(body: bytes) -> ChatRequest:
     return chat
 
 
-async def engine_request(chat: ChatRequest, backend: Backend) -> EngineRequest:
-    """What the engine is to do. Raises RequestError for another model, an image that cannot be read, ..."""
+def conversation(chat: ChatRequest) -> Conversation:
+    """The messages of a request."""
+    return Conversation(tuple(map(_turn, range(len(chat.messages)), chat.messages)))
+
+
+async def engine_request(chat: ChatRequest, backend: Backend, *, client: str) -> EngineRequest:
+    """What the engine is to do for a client.
+
+    Raises RequestError for another model, an image that cannot be read, ...
+    """
     settings = backend.settings
     deadline = monotonic() + settings.request_timeout
     if chat.model is not None and chat.model != settings.public_name:
@@ -82,18 +90,18 @@ async def engine_request(chat: ChatRequest, backend: Backend) -> EngineRequest:
             f"there is no such model; this server has {settings.public_name}",
             field="model",
         )
-    conversation = Conversation(tuple(map(_turn, range(len(chat.messages)), chat.messages)))
-    if conversation.characters > settings.max_prompt_characters:
+    asked = conversation(chat)
+    if asked.characters > settings.max_prompt_characters:
         raise RequestError(
             ErrorCode.INVALID_REQUEST,
-            f"messages have {conversation.characters} characters; the limit is "
+            f"messages have {asked.characters} characters; the limit is "
             f"{settings.max_prompt_characters} (CAPSTAN_MAX_PROMPT_CHARACTERS)",
             field="messages",
         )
-    files = iter(await read_images(conversation.images, backend))
+    files = iter(await read_images(asked.images, backend))
     turns = tuple(
         Turn(role, tuple(part if isinstance(part, str) else EncodedImage(next(files)) for part in parts))
-        for role, parts in conversation.turns
+        for role, parts in asked.turns
     )
     wanted = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
     return EngineRequest(
@@ -102,14 +110,14 @@ async def engine_request(chat: ChatRequest, backend: Backend) -> EngineRequest:
         max_tiles=_max_tiles(chat),
         deadline=deadline,
         shorten=wanted is None,
+        client=client,
     )
 
 
 def only_image(chat: ChatRequest) -> str:
     """The field of the one image; `messages` where there are several, as the engine does not tell which."""
-    images = [part for index, one in enumerate(chat.messages) for part in _turn(index, one)[1]]
-    named = [part.field for part in images if isinstance(part, NamedImage)]
-    return named[0] if len(named) == 1 else "messages"
+    images = conversation(chat).images
+    return images[0].field if len(images) == 1 else "messages"
 
 
 def _turn(index: int, message: AnyMessage) -> tuple[Role, tuple[str | NamedImage, ...]]:

@@ -3,20 +3,20 @@
 from fastapi import APIRouter, Request
 
 from service.api.backend import Backend, backend_of
-from service.api.reference import refusals
+from service.api.reference import KEYED, refusals
 from service.api.schemas.models import Engine, ModelCard, ModelList
 from service.errors import ErrorCode, RequestError
 
 router = APIRouter(tags=["models"])
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses=refusals(*KEYED))
 async def list_models(request: Request) -> ModelList:
     """The models of this server."""
     return ModelList(data=[_card(backend_of(request))])
 
 
-@router.get("/v1/models/{name:path}", responses=refusals(ErrorCode.NOT_FOUND))
+@router.get("/v1/models/{name:path}", responses=refusals(*KEYED, ErrorCode.NOT_FOUND))
 async def get_model(request: Request, name: str) -> ModelCard:
     """One model of this server."""
     card = _card(backend_of(request))

@@ -38,5 +38,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         models: list[type[BaseModel]] = [CaptionRequest, CaptionDelta, ChatRequest, ChatChunk]
         _, more = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
         document["components"]["schemas"] |= more["$defs"]
+        # Whether a key is asked for is up to the server's operator.
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}, {}]
         app.openapi_schema = document
     return app.openapi_schema

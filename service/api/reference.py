@@ -6,15 +6,20 @@ from typing import Any
 from service.api.schemas.errors import ErrorDetail, ErrorResponse
 from service.errors import ERRORS, ErrorCode
 
+# What any route that asks for a key can answer.
+KEYED = (ErrorCode.INVALID_API_KEY, ErrorCode.RATE_LIMITED)
 # What any route that is handed a body can answer.
 COMMON = (
+    *KEYED,
     ErrorCode.INVALID_REQUEST,
     ErrorCode.REQUEST_TOO_LARGE,
+    ErrorCode.REQUEST_TOO_SLOW,
     ErrorCode.INTERNAL_ERROR,
 )
 # What any route that uses the engine on images can answer beside.
 GENERATING = (
     *COMMON,
+    ErrorCode.MODEL_FORBIDDEN,
     ErrorCode.INVALID_IMAGE,
     ErrorCode.UNSUPPORTED_IMAGE,
     ErrorCode.IMAGE_TOO_LARGE,

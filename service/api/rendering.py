@@ -31,6 +31,9 @@ def _headers(error: RequestError) -> dict[str, str]:
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
     if error.code is ErrorCode.INVALID_API_KEY:
         headers["www-authenticate"] = "Bearer"
+    if error.code is ErrorCode.REQUEST_TOO_SLOW:
+        # The rest of the body is not waited for.
+        headers["connection"] = "close"
     return headers
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.backend import backend_of
-from service.api.reference import refusals
+from service.api.reference import KEYED, refusals
 from service.errors import ErrorCode
 from service.media.tiles import grid, tile_count
 
@@ -51,7 +51,7 @@ class TilesResponse(BaseModel):
     cut: Cut | None
 
 
-@router.get("/v1/tiles", responses=refusals(ErrorCode.INVALID_REQUEST))
+@router.get("/v1/tiles", responses=refusals(*KEYED, ErrorCode.INVALID_REQUEST))
 async def tiles(request: Request, width: Side, height: Side) -> TilesResponse:
     """How the model cuts an image of this size into tiles, and the tokens that they take."""
     tiling = backend_of(request).engine.tiling()

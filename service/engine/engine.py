@@ -62,6 +62,7 @@ class Engine:
         worker = choose(self.loaded, self.options, self.features)
         warm_up(worker, self.loaded)
         self.features.clear()
+        self.flights.slots = worker.slots
         self.flights.limit = worker.slots + self.options.max_waiting
         self._intake.serve(worker)
         self._worker = worker
@@ -90,6 +91,10 @@ class Engine:
         self.flights.open(run, listener)
         self._intake.add(run)
         return listener
+
+    def check_room(self, client: str) -> None:
+        """Raise RequestError with `overloaded` where `submit` would for a request of this client now."""
+        self.flights.check_room(client)
 
     def check(self) -> None:
         """Raise EngineStopped where the loop has ended or hangs in a step."""

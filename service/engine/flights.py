@@ -1,5 +1,6 @@
 """Who waits for which run: requests come on any thread, may share a run, and go one by one."""
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from math import inf
@@ -21,17 +22,25 @@ class Counters:
     shared: int = 0
 
 
+# A client may hold this many times the places that are free. One alone gets to three quarters of them, ten to
+# 3/31 each; for a client that comes later there is always one.
+GREED = 3
+
+
 class Flights:
-    """All requests in flight, at most `limit` of them. Used by several threads.
+    """All requests in flight, at most `limit` of them, of which `slots` run. Used by several threads.
 
     A run without anybody who waits for it is cancelled.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, slots: int = 0) -> None:
         self.limit = limit
+        self.slots = slots
         self.counters = Counters()
         self._lock = Lock()
         self._owner: dict[Generation, Run] = {}
+        self._clients: dict[Generation, str] = {}
+        self._held: Counter[str] = Counter()
         self._shared: dict[Hashable, Run] = {}
         self._next_deadline = inf
 
@@ -39,19 +48,24 @@ class Flights:
         return len(self._owner)
 
     def open(self, run: Run, listener: Generation) -> None:
-        """Take a request with a run of its own. Raises RequestError with `overloaded` at the limit."""
+        """Take a request with a run of its own.
+
+        Raises RequestError with `overloaded` at the limit, or where its client holds too many of the places.
+        """
+        client = run.request.client
         with self._lock:
-            if len(self._owner) >= self.limit:
-                self.counters.refused += 1
-                raise RequestError(
-                    ErrorCode.OVERLOADED,
-                    f"{len(self._owner)} requests are in flight; the limit is {self.limit} "
-                    "(CAPSTAN_MAX_WAITING and CAPSTAN_MAX_CONCURRENT_SEQUENCES); try again later",
-                )
+            self._check_room(client)
             run.listeners.append(listener)
             self._owner[listener] = run
+            self._clients[listener] = client
+            self._held[client] += 1
             if listener.deadline is not None:
                 self._next_deadline = min(self._next_deadline, listener.deadline)
+
+    def check_room(self, client: str) -> None:
+        """Raise RequestError where `open` would, for who would rather know before a body is read."""
+        with self._lock:
+            self._check_room(client)
 
     def share(self, run: Run) -> bool:
         """Let those who wait for a run wait for one with the same key instead, if there is one."""
@@ -93,7 +107,7 @@ class Flights:
         with self._lock:
             listeners, run.listeners = run.listeners, []
             for listener in listeners:
-                del self._owner[listener]
+                self._forget(listener)
             self._unshare(run)
             if run.error is not None:
                 self.counters.failed += len(listeners)
@@ -111,14 +125,39 @@ class Flights:
             return listeners
 
     def _drop(self, listener: Generation) -> bool:
-        run = self._owner.pop(listener, None)
-        if run is None:
+        if listener not in self._owner:
             return False
+        run = self._forget(listener)
         run.listeners.remove(listener)
         if not run.listeners:
             run.cancelled = True
             self._unshare(run)
         return True
+
+    def _forget(self, listener: Generation) -> Run:
+        client = self._clients.pop(listener)
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
+        return self._owner.pop(listener)
+
+    def _check_room(self, client: str) -> None:
+        taken = len(self._owner)
+        if taken >= self.limit:
+            self.counters.refused += 1
+            raise RequestError(
+                ErrorCode.OVERLOADED,
+                f"{taken} requests are in flight; the limit is {self.limit} "
+                "(CAPSTAN_MAX_WAITING and CAPSTAN_MAX_CONCURRENT_SEQUENCES); try again later",
+            )
+        held, allowed = self._held[client], GREED * (self.limit - taken)
+        if client and taken >= self.slots and held >= allowed:
+            self.counters.refused += 1
+            raise RequestError(
+                ErrorCode.OVERLOADED,
+                f"{held} requests of {client} are in flight; its share of the queue is {allowed} while "
+                f"{self.limit - taken} places are free; try again later",
+            )
 
     def _unshare(self, run: Run) -> None:
         if run.key is not None and self._shared.get(run.key) is run:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
+from service.engine.fair_queue import FairQueue
 from service.engine.flights import Flights
 from service.engine.preparation import Preparation, share_key
 from service.engine.run import Run
@@ -20,7 +21,7 @@ logger = logging.getLogger("capstan.engine")
 
 
 class Intake:
-    """Prepares runs in the order of their arrival. `wake` is called when one is ready."""
+    """Prepares runs, those of different clients in turn. `wake` is called when one is ready."""
 
     def __init__(
         self, preparation: Preparation, flights: Flights, *, threads: int, wake: Callable[[], None]
@@ -31,7 +32,7 @@ class Intake:
         self._wake = wake
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._lock = Lock()
-        self._queue: deque[Run] = deque()
+        self._queue = FairQueue()
         self._preparing = 0
         self._worker: Worker | None = None
 
@@ -43,7 +44,7 @@ class Intake:
         """Queue a run. Does not block."""
         with self._lock:
             if len(self._queue) > len(self._flights):  # most were cancelled while they waited
-                self._queue = deque(run for run in self._queue if not run.done)
+                self._queue.keep(lambda waiting: not waiting.done)
             self._queue.append(run)
         self._feed()
 

@@ -49,7 +49,8 @@ class Request:
     `max_tiles` bounds the tiles of each image (None: the model's own bound). `deadline` is a moment of
     ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`. A request whose
     prompt and `max_tokens` together exceed the context is refused, or, with `shorten`, gets the tokens that
-    are left after the prompt: right where `max_tokens` is a default that nobody asked for.
+    are left after the prompt: right where `max_tokens` is a default that nobody asked for. Requests that wait
+    are taken from one `client` after another; those of nobody in particular are one client.
     """
 
     turns: tuple[Turn, ...]
@@ -57,6 +58,7 @@ class Request:
     max_tiles: int | None = None
     deadline: float | None = None
     shorten: bool = False
+    client: str = ""
 
 
 class FinishReason(StrEnum):

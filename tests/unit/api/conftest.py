@@ -12,7 +12,7 @@ from service.api.application import create_application
 from service.api.backend import Backend
 from service.engine.engine import Engine
 from service.engine.request import Completion, FinishReason, Request, Usage
-from service.errors import CapstanError
+from service.errors import CapstanError, ErrorCode, RequestError
 from service.media.fetch import Fetcher, FetchOptions
 from service.settings import Settings
 
@@ -28,6 +28,7 @@ class StubEngine:
     failure: Exception | None = None
     stopped: CapstanError | None = None
     failure_after: int = 0
+    full: bool = False
     cancelled: bool = False
     completion: Completion | None = None
 
@@ -49,6 +50,10 @@ class StubEngine:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+    def check_room(self, client: str) -> None:
+        if self.full:
+            raise RequestError(ErrorCode.OVERLOADED, f"no room for {client}")
 
     def check(self) -> None:
         if self.stopped:

@@ -48,7 +48,7 @@ def picture(seed: int, width: int = 112, height: int = 112) -> EncodedImage:
 
 def ask(*content: str | EncodedImage, max_tokens: int = 16, **rest: Any) -> Request:
     """A request of one turn; what is not the request's own goes to its sampling."""
-    own = {name: rest.pop(name) for name in ("deadline", "shorten", "max_tiles") if name in rest}
+    own = {name: rest.pop(name) for name in ("deadline", "shorten", "max_tiles", "client") if name in rest}
     return Request((Turn("user", content),), Sampling(max_tokens, **rest), **own)
 
 

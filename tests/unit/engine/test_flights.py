@@ -26,8 +26,13 @@ def on_a_loop(test: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def opened(flights: Flights, key: str | None = None, deadline: float | None = None) -> tuple[Run, Generation]:
-    run, listener = Run(Request((), Sampling(4)), key=key), Generation(lambda _: None, deadline=deadline)
+def opened(
+    flights: Flights, key: str | None = None, deadline: float | None = None, client: str = ""
+) -> tuple[Run, Generation]:
+    run, listener = (
+        Run(Request((), Sampling(4), client=client), key=key),
+        Generation(lambda _: None, deadline=deadline),
+    )
     flights.open(run, listener)
     return run, listener
 
@@ -115,3 +120,82 @@ def test_giving_up_ends_all() -> None:
     assert len(flights.give_up()) == 3
     assert all(run.done for run in runs)
     assert (len(flights), flights.counters.failed) == (0, 3)
+
+
+def admitted(flights: Flights, client: str, asked: int) -> int:
+    """How many of the requests that a client sends at once are taken."""
+    taken = 0
+    for _ in range(asked):
+        try:
+            opened(flights, client=client)
+        except RequestError:
+            continue
+        taken += 1
+    return taken
+
+
+@on_a_loop
+def test_one_client_cannot_fill_the_queue() -> None:
+    """A client alone gets three quarters of the places, and one that comes then still finds some."""
+    flights = Flights(400, slots=8)
+    assert admitted(flights, "greedy", 1000) == 300
+    assert admitted(flights, "late", 1000) == 75
+    assert admitted(flights, "later", 1) == 1
+
+
+@on_a_loop
+def test_ten_greedy_clients_leave_room_for_another() -> None:
+    """However often ten clients ask, they hold equal shares in the end, and a newcomer is taken."""
+    flights = Flights(576, slots=64)
+    held = [list[Generation]() for _ in range(10)]
+    for turn in range(20_000):
+        who = turn % 10
+        try:
+            held[who].append(opened(flights, client=f"greedy-{who}")[1])
+        except RequestError:
+            if held[(who + turn // 10) % 10]:  # somebody's request ends
+                flights.leave(held[(who + turn // 10) % 10].pop(0))
+    assert max(map(len, held)) <= 3 * (576 - len(flights)) + 1
+    assert len(flights) < 576
+    assert admitted(flights, "new", 1) == 1
+
+
+@on_a_loop
+def test_places_that_would_run_at_once_are_for_anybody() -> None:
+    """As long as not all slots are taken, no client is refused for its share."""
+    flights = Flights(72, slots=64)
+    assert admitted(flights, "greedy", 100) == 64
+    assert admitted(flights, "late", 100) == 6
+
+
+@on_a_loop
+def test_without_keys_all_places_are_for_all() -> None:
+    """Where clients have no names, the whole queue is there for them."""
+    assert admitted(Flights(400, slots=8), "", 1000) == 400
+
+
+@on_a_loop
+def test_a_place_that_is_given_back_counts_no_more() -> None:
+    """Requests that ended, were shared or given up no longer count against their client."""
+    flights = Flights(8)
+    runs = [opened(flights, "key", client="greedy") for _ in range(6)]
+    with pytest.raises(RequestError, match="6 requests of greedy are in flight; its share of the queue is 6"):
+        opened(flights, client="greedy")
+    for run, _ in runs:
+        flights.share(run)
+    flights.leave(runs[1][1])
+    flights.overdue(0)
+    runs[0][0].finish = FinishReason.STOP
+    assert len(flights.end(runs[0][0])) == 5
+    assert (len(flights), flights._held, flights._clients) == (0, {}, {})
+
+
+@on_a_loop
+def test_room_can_be_asked_for_beforehand() -> None:
+    """Asking for room refuses as taking it would, and takes none."""
+    flights = Flights(1)
+    flights.check_room("alice")
+    opened(flights)
+    with pytest.raises(RequestError, match="1 requests are in flight; the limit is 1"):
+        flights.check_room("alice")
+    assert (len(flights), flights.counters.refused) == (1, 1)

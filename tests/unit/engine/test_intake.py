@@ -114,3 +114,27 @@ def test_an_image_is_known_only_with_its_features() -> None:
         preparation.prepare(run, longest=100)
         assert run.inputs is not None
         assert run.inputs.pixels is not None
+
+
+def test_a_greedy_client_does_not_hold_up_another() -> None:
+    """Two requests that come after thirty of another client are answered among the first."""
+
+    async def race(engine: Engine) -> list[str]:
+        order = list[str]()
+
+        async def one(client: str, number: int) -> None:
+            await engine.submit(ask(f"{client} {number}", client=client)).result()
+            order.append(client)
+
+        async with asyncio.TaskGroup() as group:
+            for client, count in (("greedy", 30), ("late", 2)):
+                for number in range(count):
+                    group.create_task(one(client, number))
+                await asyncio.sleep(0)
+        return order
+
+    with running(slots=2, preparation_threads=1) as engine:
+        order = asyncio.run(asyncio.wait_for(race(engine), 30))
+    assert len(order) == 32
+    # Two run and two are prepared before it is the newcomer's turn.
+    assert max(index for index, client in enumerate(order) if client == "late") <= 8
