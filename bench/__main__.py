@@ -31,7 +31,7 @@ def main() -> None:
     served.add_argument("--same", action="store_true", help="send one image again and again")
     arguments = parser.parse_args()
     if arguments.kind == "memory":
-        for row in asyncio.run(memory.measure(arguments.url, steps=(1_000, 5_000, 10_000, 20_000), seed=arguments.seed)):
+        for row in asyncio.run(memory.measure(arguments.url, steps=memory.STEPS, seed=arguments.seed)):
             print(row.row)
         return
     if arguments.kind == "engine":

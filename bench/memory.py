@@ -9,6 +9,7 @@ from bench import http
 REPLICA = "ray::ServeReplica"
 MEBIBYTE = 2**20
 CLIENTS = 32
+STEPS = (1_000, 5_000, 10_000, 20_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def _engine(settings: Settings, gpus: int) -> Engine:
         memory_fraction=settings.memory_fraction,
         cache_bytes=settings.cache_bytes,
         feature_cache_bytes=settings.feature_cache_bytes,
+        chunk_tokens=settings.prefill_chunk_tokens,
         cuda_graphs=settings.cuda_graphs,
     )
     loaded = _load(settings, gpus)

@@ -4,6 +4,7 @@ It writes a directory and returns it. The weights are random but seeded, so outp
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,26 @@ def make_tokenizer(
     return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)
 
 
-def internvl_config(tokenizer: Any, text: str = "qwen2", **changes: Any) -> InternVLConfig:
+def text_config(tokenizer: Any, model_type: str) -> dict[str, Any]:
+    """The configuration of a small language model."""
+    return {
+        "model_type": model_type,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 512,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def internvl_config(
+    tokenizer: Any, text: str = "qwen2", text_changes: Mapping[str, Any] | None = None, **changes: Any
+) -> InternVLConfig:
     """A configuration of about 60,000 parameters; `text` is the language model's type."""
     settings: dict[str, Any] = {
         "vision_config": {
@@ -66,19 +86,7 @@ def internvl_config(tokenizer: Any, text: str = "qwen2", **changes: Any) -> Inte
             "patch_size": [14, 14],
             "attention_bias": True,
         },
-        "text_config": {
-            "model_type": text,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 8,
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 512,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
+        "text_config": text_config(tokenizer, text) | dict(text_changes or {}),
         "image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         "image_seq_length": TOKENS_PER_TILE,
         "tie_word_embeddings": False,
@@ -87,7 +95,10 @@ def internvl_config(tokenizer: Any, text: str = "qwen2", **changes: Any) -> Inte
 
 
 def make_internvl(directory: Path, text: str = "qwen2", **changes: Any) -> Path:
-    """A checkpoint in the layout of the InternVL ``-hf`` ones: tiles of 56 pixels, 4 at most."""
+    """A checkpoint in the layout of the InternVL ``-hf`` ones: tiles of 56 pixels, 4 at most.
+
+    `changes` are those of `internvl_config`.
+    """
     tokenizer = make_tokenizer(
         extra_special_tokens={
             "start_image_token": "<img>",

@@ -13,7 +13,7 @@ from service.engine.engine import Engine
 from service.engine.request import Request, Sampling, Turn
 from service.engine.runner import direct
 from service.engine.runner.vision import Vision
-from tests.checkpoints import make_internvl, make_tokenizer
+from tests.checkpoints import make_internvl
 from tests.unit.engine.running import ask, by_generate, picture, running
 from tests.unit.engine.test_engine import answer
 
@@ -44,30 +44,10 @@ def family(
 ) -> tuple[LoadedModel, str]:
     """A model with logits far apart, so that no rounding decides, and the runner that it is to get."""
     text, changes, runner = FAMILIES[request.param]
-    directory = make_internvl(
-        tmp_path_factory.mktemp("model") / "random", text_config=text_config(text) | changes
-    )
+    directory = make_internvl(tmp_path_factory.mktemp("model") / "random", text, text_changes=changes)
     loaded = load(str(directory))
     sharpen(loaded)
     return loaded, runner
-
-
-def text_config(model_type: str) -> dict[str, Any]:
-    """The configuration of a small language model."""
-    tokenizer = make_tokenizer()
-    return {
-        "model_type": model_type,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 512,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
 
 
 def sharpen(loaded: LoadedModel) -> None:
