@@ -58,6 +58,7 @@ lint: $(INSTALLED)  ## Check style, types, layers and generated documents
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python docs/reference.py --check
+	$(BIN)/helm lint --strict --quiet helm/capstan
 
 format: $(INSTALLED)  ## Put the code into its form
 	$(BIN)/ruff check --fix .
@@ -69,7 +70,7 @@ train: $(INSTALLED)  ## Train the embedded model anew into build/embedded
 bench: $(INSTALLED)  ## Measure the engine alone; with the server running, `make bench KIND=http`
 	$(BIN)/python -m bench $(or $(KIND),engine)
 
-docs: $(INSTALLED)  ## Make docs/settings.md and docs/errors.md from the code
+docs: $(INSTALLED)  ## Make docs/settings.md, docs/errors.md and the chart's values from their sources
 	$(BIN)/python docs/reference.py
 
 constraints: $(INSTALLED)  ## Pin what is installed now as the tested set
