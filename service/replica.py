@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from time import perf_counter
 
@@ -19,7 +20,10 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import load_parallel
+from service.engine.preparation import Decode
 from service.media.decode import decode
+from service.media.decode_pool import DecodePool
+from service.media.decode_worker import Bounds
 from service.media.fetch import Fetcher, FetchOptions
 from service.media.urls import HostRule, UrlRules
 from service.settings import GenerationDefaults, Settings
@@ -37,8 +41,12 @@ class Replica:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self.settings = settings
-        self.engine = _engine(settings, gpus)
+        # Its processes start while the model loads.
+        self.pool = _decode_pool(settings)
+        self.engine = _engine(settings, gpus, self.pool.decode if self.pool else _decode_here(settings))
         self.engine.start()
+        if self.pool:
+            self.pool.wait_until_ready()
         self.fetcher = Fetcher(_fetch_options(settings))
         self.backend = Backend(self.engine, settings, settings.generation_defaults, self.fetcher)
         logger.info("ready in %.1f s: %s", perf_counter() - start, self.engine.describe())
@@ -56,6 +64,8 @@ class Replica:
         """End what is under way, on the event loop of the requests; the engine gets `seconds` for it."""
         await self.fetcher.close()
         await asyncio.to_thread(self.engine.close, seconds)
+        if self.pool:
+            self.pool.close()
 
 
 def _fetch_options(settings: Settings) -> FetchOptions:
@@ -72,7 +82,18 @@ def _fetch_options(settings: Settings) -> FetchOptions:
     )
 
 
-def _engine(settings: Settings, gpus: int) -> Engine:
+def _decode_pool(settings: Settings) -> DecodePool | None:
+    if sys.platform != "linux" or not settings.decode_processes:
+        return None
+    bounds = Bounds(image_limits(settings), settings.decode_timeout)
+    return DecodePool(bounds, processes=settings.decode_processes)
+
+
+def _decode_here(settings: Settings) -> Decode:
+    return functools.partial(decode, limits=image_limits(settings))
+
+
+def _engine(settings: Settings, gpus: int, decode: Decode) -> Engine:
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,
@@ -84,7 +105,7 @@ def _engine(settings: Settings, gpus: int) -> Engine:
         cuda_graphs=settings.cuda_graphs,
     )
     loaded = _load(settings, gpus)
-    return Engine(loaded, decode=functools.partial(decode, limits=image_limits(settings)), options=options)
+    return Engine(loaded, decode=decode, options=options)
 
 
 def _load(settings: Settings, gpus: int) -> LoadedModel:

@@ -94,6 +94,24 @@ class Settings(BaseSettings):
     preparation_threads: int = Field(
         2, ge=1, le=256, description="Threads that decode images, cut tiles and tokenise prompts."
     )
+    decode_processes: int = Field(
+        2,
+        ge=0,
+        le=256,
+        description=(
+            "Processes that decode images, so that no file can harm the replica; more than preparation "
+            "threads are of no use. 0, or a system other than Linux: the threads decode themselves."
+        ),
+    )
+    decode_timeout: float = Field(
+        10.0,
+        gt=0.0,
+        le=3600.0,
+        description=(
+            "Seconds of a processor after which a decoding process is ended and its image refused; by the "
+            "clock, three times as many."
+        ),
+    )
 
     max_concurrent_sequences: int = Field(
         64, ge=1, le=4096, description="Requests decoded together. More wait in the queue."

@@ -1,0 +1,60 @@
+"""Decoding in processes that a file may break without harm to the replica."""
+
+from queue import LifoQueue
+
+from PIL import Image
+
+from service.errors import StartupError
+from service.media.decode_process import DecodeProcess, ProcessEnded
+from service.media.decode_worker import Bounds
+
+
+class DecodePool:
+    """As many decoding processes as there are files decoded at once; one that breaks is replaced.
+
+    Safe to call from several threads; each waits for a process that is free.
+    """
+
+    def __init__(self, bounds: Bounds, *, processes: int) -> None:
+        self._bounds = bounds
+        self._all = [DecodeProcess(bounds) for _ in range(processes)]
+        self._free = LifoQueue[DecodeProcess]()
+        for process in self._all:
+            self._free.put(process)
+        self._closed = False
+
+    def wait_until_ready(self) -> None:
+        """Wait until every process has started. Raises StartupError where one does not."""
+        for process in self._all:
+            process.wait_until_ready()
+
+    def decode(self, data: bytes) -> Image.Image:
+        """See `service.media.decode.decode`.
+
+        Besides, raises RequestError with `invalid_image` for a file that its decoder does not survive, or
+        not in time.
+        """
+        process = self._free.get()
+        try:
+            return process.decode(data)
+        except (ProcessEnded, StartupError):
+            process = self._replaced(process)
+            return process.decode(data)
+        finally:
+            if not process.alive:
+                process = self._replaced(process)
+            self._free.put(process)
+
+    def close(self) -> None:
+        """End all processes; what they are decoding fails."""
+        self._closed = True
+        for process in self._all:
+            process.end()
+
+    def _replaced(self, process: DecodeProcess) -> DecodeProcess:
+        process.end()
+        if self._closed:
+            return process
+        fresh = DecodeProcess(self._bounds)
+        self._all[self._all.index(process)] = fresh
+        return fresh
