@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.api.openapi import REFERENCE
-from service.api.reference import GENERATING, refusals
+from service.api.reference import EVENT, GENERATING, refusals
 from service.api.schemas.caption import CaptionListResponse, CaptionResponse, Generation
 from service.errors import ErrorCode
 
@@ -45,7 +45,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "string"},
                 "example": "a red circle left of a blue square",
             },
-            "text/event-stream": {"schema": {"type": "string"}, "example": STREAM},
+            "text/event-stream": {"schema": EVENT, "example": STREAM},
         },
     }
 }

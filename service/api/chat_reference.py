@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.api.openapi import REFERENCE
-from service.api.reference import GENERATING, refusals
+from service.api.reference import EVENT, GENERATING, refusals
 from service.api.schemas.chat import ChatCompletion
 from service.errors import ErrorCode
 
@@ -21,7 +21,7 @@ CHAT_REFERENCE: dict[str, Any] = {
         200: {
             "description": "The answer; as server-sent events, each a `ChatChunk`, where `stream` is set.",
             "model": ChatCompletion,
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM}},
+            "content": {"text/event-stream": {"schema": EVENT, "example": STREAM}},
         }
     }
     | refusals(*GENERATING, ErrorCode.UNSUPPORTED_PARAMETER, ErrorCode.NOT_FOUND),

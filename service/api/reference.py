@@ -23,11 +23,21 @@ GENERATING = (
     ErrorCode.INVALID_IMAGE,
     ErrorCode.UNSUPPORTED_IMAGE,
     ErrorCode.IMAGE_TOO_LARGE,
+    ErrorCode.IMAGE_URL_FORBIDDEN,
+    ErrorCode.IMAGE_FETCH_FAILED,
     ErrorCode.CONTEXT_LENGTH_EXCEEDED,
     ErrorCode.OVERLOADED,
     ErrorCode.NOT_READY,
     ErrorCode.DEADLINE_EXCEEDED,
 )
+
+# One server-sent event. Source: WHATWG HTML, "Server-sent events".
+EVENT = {
+    "type": "object",
+    "description": "Each of the events; `data` is JSON.",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 
 
 def refusals(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:

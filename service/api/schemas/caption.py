@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.api.schemas.errors import ErrorDetail
+from service.api.schemas.example import IMAGE
 from service.api.schemas.usage import Usage
 
 SOURCES = ("image", "image_url", "image_path")
@@ -73,9 +74,9 @@ class CaptionRequest(Generation):
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"image": "data:image/png;base64,iVBORw0KGgo...", "max_tokens": 64},
+                {"image": IMAGE, "max_tokens": 64},
                 {"image_url": "https://example.com/cat.jpg", "prompt": "What is in the picture?"},
-                {"images": [{"image": "iVBORw0KGgo..."}, {"image_url": "https://example.com/cat.jpg"}]},
+                {"images": [{"image": IMAGE}, {"image_url": "https://example.com/cat.jpg"}]},
             ],
         },
     )

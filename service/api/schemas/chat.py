@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.api.schemas.example import IMAGE
+
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -124,10 +126,7 @@ class ChatRequest(BaseModel):
                         {
                             "role": "user",
                             "content": [
-                                {
-                                    "type": "image_url",
-                                    "image_url": {"url": "data:image/png;base64,iVBORw0KGgo..."},
-                                },
+                                {"type": "image_url", "image_url": {"url": IMAGE}},
                                 {"type": "text", "text": "What is in the picture?"},
                             ],
                         }
@@ -187,8 +186,8 @@ class ChatRequest(BaseModel):
         float | None,
         Field(gt=0.0, le=10.0, description="Above 1, tokens that are there already become less likely."),
     ] = None
-    n: Annotated[Literal[1], Field(description="One answer a request.")] = 1
-    stream: Annotated[bool, Field(description="Send the answer as server-sent events.")] = False
+    n: Annotated[Literal[1] | None, Field(description="One answer a request.")] = 1
+    stream: Annotated[bool | None, Field(description="Send the answer as server-sent events.")] = False
     stream_options: StreamOptions | None = None
 
 

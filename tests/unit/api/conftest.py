@@ -13,7 +13,7 @@ from service.api.backend import Backend
 from service.engine.engine import Engine
 from service.engine.request import Completion, FinishReason, Request, Usage
 from service.errors import CapstanError, ErrorCode, RequestError
-from service.media.fetch import Fetcher, FetchOptions
+from service.media.fetch import Fetcher
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"
@@ -63,6 +63,23 @@ class StubEngine:
         return SimpleNamespace(runner="direct", device="cpu", dtype="float32", slots=64, context_length=4096)
 
 
+@dataclass
+class StubFetcher:
+    """Stands in for the fetcher of images: a few files by their URL."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    async def fetch(self, url: str, *, field: str) -> bytes:
+        if url not in self.files:
+            raise RequestError(ErrorCode.IMAGE_FETCH_FAILED, f"{field} could not be fetched", field=field)
+        return self.files[url]
+
+
+@pytest.fixture
+def fetcher() -> StubFetcher:
+    return StubFetcher()
+
+
 @pytest.fixture
 def engine() -> StubEngine:
     return StubEngine()
@@ -72,12 +89,14 @@ Connect = Callable[..., TestClient]
 
 
 @pytest.fixture
-def connect(engine: StubEngine) -> Iterator[Connect]:
+def connect(engine: StubEngine, fetcher: StubFetcher) -> Iterator[Connect]:
     """Make a client of an application with the settings given."""
 
     def make(**settings: Any) -> TestClient:
         chosen = Settings(**settings)
-        backend = Backend(cast("Engine", engine), chosen, chosen.generation_defaults, Fetcher(FetchOptions()))
+        backend = Backend(
+            cast("Engine", engine), chosen, chosen.generation_defaults, cast("Fetcher", fetcher)
+        )
         return TestClient(create_application(backend), raise_server_exceptions=False)
 
     return make

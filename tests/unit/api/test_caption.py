@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from service.engine.request import EncodedImage, Sampling
 from service.errors import ErrorCode, RequestError
 from service.settings import DEFAULT_PROMPT
-from tests.unit.api.conftest import CAPTION, Connect, StubEngine
+from tests.unit.api.conftest import CAPTION, Connect, StubEngine, StubFetcher
 
 IMAGE = b"\x89PNG not looked at here"
 BASE64 = base64.b64encode(IMAGE).decode()
@@ -311,3 +311,19 @@ def test_accept_decides_between_text_and_json(client: TestClient, accept: str, t
         assert (response.text, response.headers["content-type"]) == (CAPTION, "text/plain; charset=utf-8")
     else:
         assert response.json()["caption"] == CAPTION
+
+
+@pytest.mark.parametrize("way", ["json", "data", "images"])
+def test_takes_an_image_by_its_url(
+    client: TestClient, engine: StubEngine, fetcher: StubFetcher, way: str
+) -> None:
+    """An image may be named by its URL, in JSON, in a form and in a list."""
+    url = "https://example.com/a.png"
+    fetcher.files[url] = IMAGE
+    bodies: dict[str, dict[str, Any]] = {
+        "json": {"json": {"image_url": url}},
+        "data": {"files": {"image_url": (None, url)}},
+        "images": {"json": {"images": [{"image_url": url}]}},
+    }
+    assert client.post("/caption", **bodies[way]).status_code == 200
+    assert image_and_prompt(engine)[0] == IMAGE

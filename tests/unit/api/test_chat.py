@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 
 from service.engine.request import EncodedImage, Sampling, Turn
 from service.errors import ErrorCode, RequestError
-from tests.unit.api.conftest import CAPTION, Connect, StubEngine
+from tests.unit.api.conftest import CAPTION, Connect, StubEngine, StubFetcher
 
 IMAGE = b"\x89PNG not looked at here"
 DATA_URL = f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}"
@@ -272,3 +272,12 @@ def test_another_model_is_served_under_its_own_name(connect: Connect) -> None:
     client = connect(served_model_name="captioner")
     assert ask(client, model="captioner").json()["model"] == "captioner"
     assert refusal(ask(client, model="embedded")) == (404, "not_found", "model")
+
+
+def test_an_image_by_its_url_is_fetched(client: TestClient, engine: StubEngine, fetcher: StubFetcher) -> None:
+    """An image that is named by an https URL is fetched by the server."""
+    fetcher.files["https://example.com/a.png"] = IMAGE
+    assert ask(client, user(image_part("https://example.com/a.png"))).status_code == 200
+    assert engine.asked[-1].turns[0].content == (EncodedImage(IMAGE),)
+    response = ask(client, user(image_part("https://example.com/b.png")))
+    assert refusal(response) == (400, "image_fetch_failed", "messages.0.content.0.image_url.url")
