@@ -9,7 +9,7 @@ import torch
 
 from service.engine.detokenizer import Detokenizer
 from service.engine.features import FeatureCache
-from service.engine.pools import Pools, plan_pools
+from service.engine.pools import Pools, capacities
 from service.engine.run import Run
 from service.engine.runner.protocol import BatchRunner
 from service.engine.sampler import generator_of, sample
@@ -37,20 +37,14 @@ class BatchWorker:
         chunk_tokens: int,
         features: FeatureCache,
     ) -> None:
-        plans = plan_pools(
-            slots=slots,
-            context_length=context_length,
-            token_bytes=runner.token_bytes,
-            cache_bytes=cache_bytes,
-        )
-        runner.allocate(plans)
+        tokens = min(cache_bytes // runner.token_bytes, slots * context_length)
+        runner.allocate(tokens)
         self.name = runner.name
         self.runner = runner
-        self.plans = plans
-        self.pools = Pools(plans)
+        self.pools = Pools(tokens, capacities(min(context_length, tokens)), rows=slots)
         self.longest = self.pools.largest
-        self.cache_bytes = runner.token_bytes * sum(plan.rows * plan.capacity for plan in plans)
-        self.slots = min(slots, sum(plan.rows for plan in plans))
+        self.cache_bytes = runner.token_bytes * tokens
+        self.slots = min(slots, tokens // self.pools.capacities[0])
         self.schedule = Scheduler(
             self.pools,
             slots=slots,

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.engine.pools import Place, Pools
+from service.engine.pools import Place, Pool, Pools
 from service.engine.run import Run
 
 
@@ -27,7 +27,7 @@ class Chunk:
 
 
 class Scheduler:
-    """Queues and rows of one engine. `move` copies a row of the cache onto another."""
+    """Queues and rows of one engine. `move` copies so many tokens of a row of the cache onto another row."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Scheduler:
         slots: int,
         prefill_tokens: int,
         chunk_tokens: int = 512,
-        move: Callable[[Place, Place], None],
+        move: Callable[[Place, Place, int], None],
     ) -> None:
         self.pools = pools
         self.slots = slots
@@ -44,13 +44,18 @@ class Scheduler:
         self.chunk_tokens = chunk_tokens
         self.move = move
         self.waiting: deque[Run] = deque()
-        self.running: list[list[Run]] = [[] for _ in pools.plans]
+        self._rows: dict[Pool, list[Run]] = {}
         self._ended: list[Run] = []  # came to the head of the queue when they were done already
+
+    @property
+    def running(self) -> list[list[Run]]:
+        """The runs of each pool that has any, in the order of their rows."""
+        return list(self._rows.values())
 
     @property
     def active(self) -> int:
         """Runs that have a row."""
-        return sum(map(len, self.running))
+        return sum(map(len, self._rows.values()))
 
     def add(self, run: Run) -> None:
         """Queue a prepared run."""
@@ -67,7 +72,7 @@ class Scheduler:
             if place is None:
                 return
             run.place = place
-            self.running[place.pool].append(self.waiting.popleft())
+            self._rows.setdefault(place.pool, []).append(self.waiting.popleft())
 
     def chunks(self) -> list[Chunk]:
         """The prompt tokens of this step: at least one chunk if any prompt is unread, at most the bound.
@@ -91,19 +96,21 @@ class Scheduler:
         if any(run.done for run in self.waiting):
             retired += [run for run in self.waiting if run.done]
             self.waiting = deque(run for run in self.waiting if not run.done)
-        for pool in self.running:
-            for run in [run for run in pool if run.done]:
-                retired.append(run)
-                self._free(pool, run)
+        for run in [run for runs in self._rows.values() for run in runs if run.done]:
+            retired.append(run)
+            self._free(run)
         return retired
 
-    def _free(self, pool: list[Run], run: Run) -> None:
+    def _free(self, run: Run) -> None:
         place, run.place = run.place, None
         if place is None:
             return
+        runs = self._rows[place.pool]
         moved = self.pools.give_back(place)
-        last = pool.pop()
+        last = runs.pop()
         if moved is not None:
-            self.move(moved, place)
-            pool[place.row] = last
+            self.move(moved, place, last.filled)
+            runs[place.row] = last
             last.place = place
+        if not runs:
+            del self._rows[place.pool]

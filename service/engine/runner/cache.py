@@ -1,10 +1,10 @@
-"""The key-value cache: for each pool and layer, keys and values of every row."""
+"""The key-value cache: for each layer one tensor, of which pools are views."""
 
 from dataclasses import dataclass
 
 import torch
 
-from service.engine.pools import Place, PoolPlan
+from service.engine.pools import Place, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,44 +24,51 @@ class CacheShape:
 
 
 class Cache:
-    """Keys and values side by side: `entries[pool][layer]` is [rows, 2K, capacity, D], the keys first.
+    """Keys and values side by side: of a pool each layer is [rows, 2K, capacity, D], the keys first.
 
     A sequence is a row of it, so that reading the rows in use is a view; a paged cache would have to gather
-    its blocks at every layer of every step, which on the CPU costs more than attention itself.
+    its blocks at every layer of every step, which on the CPU costs more than attention itself. Its memory is
+    allocated once and stays where it is, whatever pools come and go.
     """
 
-    def __init__(self, shape: CacheShape, plans: tuple[PoolPlan, ...]) -> None:
+    def __init__(self, shape: CacheShape, tokens: int) -> None:
         self.shape = shape
+        size = (tokens * 2 * shape.heads, shape.channels)
+        # Zeros, not whatever lay there: a NaN would survive the mask of attention.
+        self._layers = [
+            torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)
+        ]
 
-        def pool(plan: PoolPlan) -> list[torch.Tensor]:
-            size = (plan.rows, 2 * shape.heads, plan.capacity, shape.channels)
-            # Zeros, not whatever lay there: a NaN would survive the mask of attention.
-            return [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
+    def entries(self, pool: Pool) -> list[torch.Tensor]:
+        """The layers of a pool, each [rows, 2K, capacity, D]."""
+        heads = 2 * self.shape.heads
+        first, count = pool.start * heads, pool.rows * pool.capacity * heads
+        size = (pool.rows, heads, pool.capacity, self.shape.channels)
+        return [layer.narrow(0, first, count).view(size) for layer in self._layers]
 
-        self.entries = [pool(plan) for plan in plans]
+    def rows(
+        self, pool: Pool, layer: int, first: int, count: int, length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [B, K, L, D] of `count` rows from `first` on, as views."""
+        heads, channels = self.shape.heads, self.shape.channels
+        size = (count, heads, length, channels)
+        half = heads * pool.capacity * channels
+        strides = (2 * half, pool.capacity * channels, channels, 1)
+        begin = 2 * heads * channels * pool.start + 2 * half * first
+        whole = self._layers[layer]
+        return whole.as_strided(size, strides, begin), whole.as_strided(size, strides, begin + half)
 
-    def capacity(self, pool: int) -> int:
-        """Tokens that a row of a pool holds."""
-        return self.entries[pool][0].shape[2]
-
-    def rows(self, pool: int, layer: int, rows: slice, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [B, K, L, D] of some rows, as views."""
-        kept = self.entries[pool][layer][rows, :, :length]  # [B, 2K, L, D]
-        keys, values = kept.chunk(2, 1)
-        return keys, values
-
-    def places(self, pool: int, positions: torch.Tensor) -> torch.Tensor:
+    def places(self, pool: Pool, positions: torch.Tensor) -> torch.Tensor:
         """Where the token at positions [B] of the first rows stands, for `write`: [B * 2K]."""
         heads = 2 * self.shape.heads
         first = torch.arange(len(positions) * heads, device=positions.device).view(-1, heads)  # [B, 2K]
-        return (first * self.capacity(pool) + positions[:, None]).flatten()
+        return (pool.start * heads + first * pool.capacity + positions[:, None]).flatten()
 
-    def write(self, pool: int, layer: int, places: torch.Tensor, new: torch.Tensor) -> None:
+    def write(self, layer: int, places: torch.Tensor, new: torch.Tensor) -> None:
         """Put keys and values [B, 2K, D] of one token a row where `places` says."""
-        channels = self.shape.channels
-        self.entries[pool][layer].view(-1, channels).index_copy_(0, places, new.reshape(-1, channels))
+        self._layers[layer].index_copy_(0, places, new.reshape(-1, self.shape.channels))
 
-    def move(self, source: Place, target: Place) -> None:
-        """Copy a row onto another of the same pool."""
-        for layer in self.entries[source.pool]:
-            layer[target.row] = layer[source.row]
+    def move(self, source: Place, target: Place, length: int) -> None:
+        """Copy the first `length` tokens of a row onto another of the same pool."""
+        for layer in self.entries(source.pool):
+            layer[target.row, :, :length] = layer[source.row, :, :length]

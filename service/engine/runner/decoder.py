@@ -102,8 +102,8 @@ class Decoder:
         found, first = [], 0
         for rows in pools:
             part = slice(first, first := first + rows.count)
-            cache.write(rows.pool, layer, rows.places, both[part])
-            keys, values = cache.rows(rows.pool, layer, slice(rows.count), rows.length)  # [B, K, L, D]
+            cache.write(layer, rows.places, both[part])
+            keys, values = cache.rows(rows.pool, layer, 0, rows.count, rows.length)  # each [B, K, L, D]
             attended = scaled_dot_product_attention(query[part], keys, values, attn_mask=rows.mask)
             found.append(attended.flatten(1))  # [B, A * D]
         return found[0] if len(found) == 1 else torch.cat(found)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pools import Place, PoolPlan
+from service.engine.pools import Place
 from service.engine.run import Run
 from service.engine.runner.cache import Cache
 from service.engine.runner.decoder import Decoder
@@ -68,16 +68,16 @@ class DirectRunner:
         text = model.config.get_text_config()
         self.decoder = Decoder(model.model.language_model, text, model.lm_head, loaded.context_length)
         self.token_bytes = self.decoder.shape.token_bytes
-        self.cache = Cache(self.decoder.shape, ())
+        self.cache = Cache(self.decoder.shape, 0)
 
-    def allocate(self, plans: tuple[PoolPlan, ...]) -> None:
+    def allocate(self, tokens: int) -> None:
         """Make the cache."""
-        self.cache = Cache(self.decoder.shape, plans)
+        self.cache = Cache(self.decoder.shape, tokens)
         self.graphs = DecodeGraphs(self.decoder, self.cache, self.record) if self.record else None
 
-    def move(self, source: Place, target: Place) -> None:
+    def move(self, source: Place, target: Place, length: int) -> None:
         """Copy a row of the cache onto another."""
-        self.cache.move(source, target)
+        self.cache.move(source, target, length)
 
     def features(self, pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of tiles."""

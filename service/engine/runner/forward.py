@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache as ModelCache
 from transformers.cache_utils import CacheLayerMixin
 
 from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pools import Place, PoolPlan
+from service.engine.pools import Place
 from service.engine.run import Run
 from service.engine.runner.cache import Cache, CacheShape
 from service.engine.runner.prompts import PromptBatch, embed, in_batches, place_of
@@ -53,15 +53,15 @@ class ForwardRunner:
             text.num_hidden_layers, text.num_key_value_heads, channels, loaded.dtype, loaded.device
         )
         self.token_bytes = self.shape.token_bytes
-        self.cache = Cache(self.shape, ())
+        self.cache = Cache(self.shape, 0)
 
-    def allocate(self, plans: tuple[PoolPlan, ...]) -> None:
+    def allocate(self, tokens: int) -> None:
         """Make the cache."""
-        self.cache = Cache(self.shape, plans)
+        self.cache = Cache(self.shape, tokens)
 
-    def move(self, source: Place, target: Place) -> None:
+    def move(self, source: Place, target: Place, length: int) -> None:
         """Copy a row of the cache onto another."""
-        self.cache.move(source, target)
+        self.cache.move(source, target, length)
 
     def features(self, pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of tiles."""
@@ -85,13 +85,14 @@ class ForwardRunner:
     def _read(self, batch: PromptBatch) -> torch.Tensor:
         device, start, end = self.shape.device, batch.start, batch.start + max(batch.lengths)
         pool = place_of(batch.chunks[0]).pool
+        entries = self.cache.entries(pool)
         rows = torch.tensor([place_of(chunk).row for chunk in batch.chunks], device=device)
 
         def exchange(layer: int, both: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            self.cache.entries[pool][layer][rows, :, start:end] = both  # [B, 2K, S, D]
+            entries[layer][rows, :, start:end] = both  # [B, 2K, S, D]
             if start:
                 row = place_of(batch.chunks[0]).row
-                return self.cache.rows(pool, layer, slice(row, row + 1), end)  # each [1, K, L, D]
+                return self.cache.rows(pool, layer, row, 1, end)  # each [1, K, L, D]
             keys, values = both.chunk(2, 1)
             return keys, values
 
@@ -109,8 +110,8 @@ class ForwardRunner:
 
     def _write(self, ids: torch.Tensor, rows: Rows) -> torch.Tensor:
         def exchange(layer: int, both: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            self.cache.write(rows.pool, layer, rows.places, both[:, :, 0])
-            return self.cache.rows(rows.pool, layer, slice(rows.count), rows.length)
+            self.cache.write(layer, rows.places, both[:, :, 0])
+            return self.cache.rows(rows.pool, layer, 0, rows.count, rows.length)
 
         logits = self.model(
             input_ids=ids[:, None],

@@ -11,10 +11,11 @@ from typing import Protocol
 
 import torch
 
+from service.engine.pools import Pool
 from service.engine.run import Run
 from service.engine.runner.cache import Cache
 from service.engine.runner.decoder import Decoder
-from service.engine.runner.rows import last_tokens, rows_at
+from service.engine.runner.rows import last_tokens, pool_of, rows_at
 from service.errors import DeviceError
 
 SHORTEST = 256
@@ -23,9 +24,13 @@ GRAPHS_KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of one pool in a recorded step: the first `rows`, within `length` cached tokens."""
+    """The rows of one pool in a recorded step: the first `rows`, within `length` cached tokens.
 
-    pool: int
+    Not the pool itself, which may go: another one that begins there with the same rows is the same to a step.
+    """
+
+    start: int
+    capacity: int
     rows: int
     length: int
 
@@ -63,7 +68,7 @@ class DecodeGraphs:
 
     def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
         """One token for every run: logits [B, V], as `Decoder.decode` gives them."""
-        parts = tuple(self._part(pool, runs) for pool, runs in enumerate(running) if runs)
+        parts = tuple(map(_part, running))
         ids, positions = _padded(parts, running)
         step = self.steps.get(parts)
         if step is None:
@@ -76,14 +81,6 @@ class DecodeGraphs:
         step.recording.replay()
         return _without_padding(step.recording.output, parts, running)
 
-    def _part(self, pool: int, runs: Sequence[Run]) -> Part:
-        rows, capacity = self.cache.entries[pool][0].shape[0], self.cache.capacity(pool)
-        return Part(
-            pool=pool,
-            rows=min(rows, round_up(len(runs), 1)),
-            length=min(capacity, round_up(max(run.filled for run in runs) + 1, SHORTEST)),
-        )
-
     def _record(self, parts: tuple[Part, ...], ids: torch.Tensor, positions: torch.Tensor) -> Step:
         # The buffers hold the real step while it is recorded: running it twice writes the same twice.
         device = self.cache.shape.device
@@ -92,7 +89,7 @@ class DecodeGraphs:
         def step() -> torch.Tensor:
             shares = fixed_positions.split([part.rows for part in parts])
             pools = [
-                rows_at(self.cache, part.pool, share, part.length)
+                rows_at(self.cache, Pool(part.start, part.capacity, part.rows), share, part.length)
                 for part, share in zip(parts, shares, strict=True)
             ]
             return self.decoder.decode(fixed_ids, self.cache, pools)
@@ -105,10 +102,19 @@ def round_up(number: int, least: int) -> int:
     return max(least, 1 << (number - 1).bit_length())
 
 
+def _part(runs: Sequence[Run]) -> Part:
+    pool = pool_of(runs)
+    return Part(
+        start=pool.start,
+        capacity=pool.capacity,
+        rows=min(pool.rows, round_up(len(runs), 1)),
+        length=min(pool.capacity, round_up(max(run.filled for run in runs) + 1, SHORTEST)),
+    )
+
+
 def _padded(parts: Sequence[Part], running: Sequence[Sequence[Run]]) -> tuple[torch.Tensor, torch.Tensor]:
     ids, positions = list[int](), list[int]()
-    for part in parts:
-        runs = running[part.pool]
+    for part, runs in zip(parts, running, strict=True):
         spare = [0] * (part.rows - len(runs))
         ids += last_tokens([runs]) + spare
         positions += [run.filled for run in runs] + spare
@@ -120,7 +126,7 @@ def _without_padding(
 ) -> torch.Tensor:
     """The rows of `output` [B padded, V] that belong to runs."""
     shares = output.split([part.rows for part in parts])
-    used = [share[: len(running[part.pool])] for part, share in zip(parts, shares, strict=True)]
+    used = [share[: len(runs)] for runs, share in zip(running, shares, strict=True)]
     return used[0] if len(used) == 1 else torch.cat(used)
 
 

@@ -56,7 +56,7 @@ def in_batches(chunks: Sequence[Chunk], read_batch: Callable[[PromptBatch], torc
 
 
 def _same_pool(one: Chunk, other: Chunk) -> bool:
-    return place_of(one).pool == place_of(other).pool
+    return place_of(one).pool is place_of(other).pool
 
 
 def place_of(chunk: Chunk) -> Place:
@@ -71,6 +71,7 @@ def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
     device, lengths = decoder.embedding.device, batch.lengths
     longest, start, pool = max(lengths), batch.start, place_of(batch.chunks[0]).pool
     rows = torch.tensor([place_of(chunk).row for chunk in batch.chunks], device=device)
+    entries = cache.entries(pool)
     x = embed(decoder.embed, batch, device)  # [B, S, H]
     cosine, sine = decoder.angles(torch.arange(start, start + longest, device=device))  # each [S, 1, D]
     last = torch.tensor(lengths, device=device) - 1  # [B]
@@ -78,11 +79,11 @@ def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
     for number, layer in enumerate(decoder.layers):
         query, both = decoder.project(layer, x, cosine, sine)
         both = both.transpose(1, 2)  # [B, 2K, S, D]
-        cache.entries[pool][number][rows, :, start : start + longest] = both
+        entries[number][rows, :, start : start + longest] = both
         key, value = both.chunk(2, 1)  # each [B, K, S, D]
         if start:
             row = place_of(batch.chunks[0]).row
-            key, value = cache.rows(pool, number, slice(row, row + 1), start + longest)  # [1, K, L, D]
+            key, value = cache.rows(pool, number, row, 1, start + longest)  # each [1, K, L, D]
         mask: torch.Tensor | None = None
         if number + 1 == len(decoder.layers):  # of the last layer only the last token is of use
             query, x = query[index, last][:, None], x[index, last][:, None]  # [B, 1, A, D], [B, 1, H]

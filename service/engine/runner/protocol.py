@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from service.engine.pools import Place, PoolPlan
+from service.engine.pools import Place
 from service.engine.run import Run
 from service.engine.schedule import Chunk
 
@@ -23,12 +23,12 @@ class BatchRunner(Protocol):
     name: str
     token_bytes: int
 
-    def allocate(self, plans: tuple[PoolPlan, ...]) -> None:
+    def allocate(self, tokens: int) -> None:
         """Make the cache; forgets what an earlier one held."""
         ...
 
-    def move(self, source: Place, target: Place) -> None:
-        """Copy a row of the cache onto another."""
+    def move(self, source: Place, target: Place, length: int) -> None:
+        """Copy the first `length` tokens of a row of the cache onto another of its pool."""
         ...
 
     def features(self, pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
@@ -42,8 +42,8 @@ class BatchRunner(Protocol):
     def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
         """Write the last token of every run into the cache; logits [B, V] of the next.
 
-        `running` lists the runs pool by pool in the order of their rows. Runs whose prompt is not read yet
-        take part, since rows are read as one view: their logits mean nothing and what they write is
-        overwritten by the next chunk.
+        `running` lists the runs of each pool that has any, in the order of their rows. Runs whose prompt is
+        not read yet take part, since rows are read as one view: their logits mean nothing and what they write
+        is overwritten by the next chunk.
         """
         ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from service.engine.pools import Pool
 from service.engine.run import Run
 from service.engine.runner.cache import Cache
 
@@ -20,7 +21,7 @@ class Rows:
     0 up to there and minus infinity beyond.
     """
 
-    pool: int
+    pool: Pool
     count: int
     length: int
     positions: torch.Tensor
@@ -30,7 +31,15 @@ class Rows:
 
 def rows_of(cache: Cache, running: Sequence[Sequence[Run]]) -> list[Rows]:
     """The rows of all pools in which there are runs, in their order."""
-    return [_rows(cache, pool, runs) for pool, runs in enumerate(running) if runs]
+    return [_rows(cache, runs) for runs in running]
+
+
+def pool_of(runs: Sequence[Run]) -> Pool:
+    """The pool in whose first rows runs are."""
+    place = runs[0].place
+    if place is None:
+        raise RuntimeError("a run takes part in a step that has no row")
+    return place.pool
 
 
 def last_tokens(running: Sequence[Sequence[Run]]) -> list[int]:
@@ -38,14 +47,15 @@ def last_tokens(running: Sequence[Sequence[Run]]) -> list[int]:
     return [run.answer[-1] if run.answer else 0 for runs in running for run in runs]
 
 
-def _rows(cache: Cache, pool: int, runs: Sequence[Run]) -> Rows:
+def _rows(cache: Cache, runs: Sequence[Run]) -> Rows:
+    pool = pool_of(runs)
     positions = [run.filled for run in runs]
     length = -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP
     where = torch.tensor(positions, device=cache.shape.device)  # [B]
-    return rows_at(cache, pool, where, min(cache.capacity(pool), length))
+    return rows_at(cache, pool, where, min(pool.capacity, length))
 
 
-def rows_at(cache: Cache, pool: int, positions: torch.Tensor, length: int) -> Rows:
+def rows_at(cache: Cache, pool: Pool, positions: torch.Tensor, length: int) -> Rows:
     """The first rows of a pool that write at `positions` [B] and read `length` cached tokens."""
     beyond = torch.arange(length, device=positions.device) > positions[:, None]  # [B, L]
     mask = torch.zeros(beyond.shape, dtype=cache.shape.dtype, device=positions.device)

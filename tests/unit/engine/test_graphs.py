@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from service.engine.pools import Place, PoolPlan
+from service.engine.pools import Place, Pool
 from service.engine.request import Request, Sampling
 from service.engine.run import Run
 from service.engine.runner import graphs
@@ -14,7 +14,8 @@ from service.engine.runner.graphs import round_up
 from service.engine.schedule import Chunk
 from tests.unit.engine.running import embedded
 
-PLANS = (PoolPlan(4, 64), PoolPlan(2, 300))
+TOKENS = 1000
+SHORT, LONG = Pool(16, 64, rows=4), Pool(300, 300, rows=2)
 
 
 class Replayed:
@@ -30,20 +31,20 @@ class Replayed:
 
 def prompts(runner: DirectRunner, *places: Place) -> list[list[Run]]:
     """Runs of different lengths whose prompts have been read, pool by pool."""
-    running: list[list[Run]] = [[] for _ in PLANS]
+    running: dict[Pool, list[Run]] = {}
     for number, place in enumerate(places):
         prompt = list(range(10, 15 + 3 * number))
         run = Run(Request((), Sampling(8)), prompt=prompt, limit=8, place=place)
         runner.prefill([Chunk(run, 0, len(prompt))])
         run.filled, run.answer = len(prompt), [20 + number]
-        running[place.pool].append(run)
-    return running
+        running.setdefault(place.pool, []).append(run)
+    return list(running.values())
 
 
 PLACES = {
-    "one row": (Place(0, 0),),
-    "rows padded": (Place(0, 0), Place(0, 1), Place(0, 2)),
-    "two pools": (Place(0, 0), Place(0, 1), Place(0, 2), Place(1, 0)),
+    "one row": (Place(SHORT, 0),),
+    "rows padded": (Place(SHORT, 0), Place(SHORT, 1), Place(SHORT, 2)),
+    "two pools": (Place(SHORT, 0), Place(SHORT, 1), Place(SHORT, 2), Place(LONG, 0)),
 }
 
 
@@ -53,7 +54,7 @@ def test_recorded_steps_give_the_logits_of_plain_ones(places: tuple[Place, ...])
     """Step after step, recorded decoding gives what plain decoding gives, whatever rows are padded."""
     plain, recorded = DirectRunner(embedded()), DirectRunner(embedded(), record=Replayed)
     for runner in (plain, recorded):
-        runner.allocate(PLANS)
+        runner.allocate(TOKENS)
     sides = [(runner, prompts(runner, *places)) for runner in (plain, recorded)]
     for step in range(5):
         expected, found = (runner.decode(running) for runner, running in sides)
@@ -71,11 +72,22 @@ def test_old_recordings_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more recordings are kept than the bound."""
     monkeypatch.setattr(graphs, "GRAPHS_KEPT", 1)
     runner = DirectRunner(embedded(), record=Replayed)
-    runner.allocate(PLANS)
-    for places in ((Place(0, 0),), (Place(0, 0), Place(0, 1)), (Place(0, 0),)):
+    runner.allocate(TOKENS)
+    for places in ((Place(SHORT, 0),), (Place(SHORT, 0), Place(SHORT, 1)), (Place(SHORT, 0),)):
         runner.decode(prompts(runner, *places))
     assert runner.graphs is not None
     assert [part.rows for (part,) in runner.graphs.steps] == [1]
+
+
+@torch.inference_mode()
+def test_a_pool_in_the_place_of_another_uses_its_recording() -> None:
+    """A pool that begins where one was, with rows of the same capacity, needs no new recording."""
+    runner = DirectRunner(embedded(), record=Replayed)
+    runner.allocate(TOKENS)
+    for pool in (SHORT, Pool(SHORT.start, SHORT.capacity, rows=2)):
+        runner.decode(prompts(runner, Place(pool, 0), Place(pool, 1)))
+    assert runner.graphs is not None
+    assert len(runner.graphs.steps) == 1
 
 
 @pytest.mark.parametrize(
