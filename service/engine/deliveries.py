@@ -19,10 +19,14 @@ class Deliveries:
         text = run.detokenizer
         if text is None:
             return
-        for listener in run.listeners:
-            if listener.streamed and text.available > listener.given:
-                self.add(listener, News(piece=text.text[listener.given : text.available]))
-                listener.given = text.available
+        readers = [listener for listener in run.listeners if listener.streamed]
+        if not readers:
+            return
+        available = text.available
+        for listener in readers:
+            if available > listener.given:
+                self.add(listener, News(piece=text.text[listener.given : available]))
+                listener.given = available
 
     def add_end(self, run: Run, listeners: Iterable[Generation]) -> None:
         """Queue the end of a run for all who waited for it."""

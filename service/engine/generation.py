@@ -37,7 +37,8 @@ class Generation:
         self.given = 0
         self.cancelled = False
         self._cancel = cancel
-        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._text = ""  # told, but not given out yet
+        self._reader: asyncio.Future[None] | None = None
         self._final: asyncio.Future[News] = self.loop.create_future()
 
     async def result(self) -> Completion:
@@ -53,21 +54,27 @@ class Generation:
         return self._completed(news)
 
     async def stream(self) -> AsyncIterator[str]:
-        """The text piece by piece, as it comes; afterwards `completion` is set. Raises as `result` does."""
+        """The text piece by piece, as it comes; afterwards `completion` is set. Raises as `result` does.
+
+        A reader that is slower than the text gets what has come meanwhile as one piece.
+        """
         self.streamed = True
         given = 0
         try:
-            while True:
-                news = await self._news.get()
-                if self.cancelled:
-                    raise asyncio.CancelledError
-                # The last piece is all that is left: a stream may have begun after the engine's last look.
-                piece = self._completed(news).text[given:] if news.final else news.piece
-                given += len(piece)
+            while not self._final.done():
+                piece, self._text = self._text, ""
                 if piece:
+                    given += len(piece)
                     yield piece
-                if news.final:
-                    return
+                else:
+                    self._reader = self.loop.create_future()
+                    await self._reader
+            if self._text:  # before what may be an error
+                given += len(self._text)
+                yield self._text
+            # All that is left: a stream may have begun after the engine's last look.
+            if left := self._completed(self._final.result()).text[given:]:
+                yield left
         finally:
             self.cancel()
 
@@ -76,15 +83,22 @@ class Generation:
         if not self.cancelled and not self._final.done():
             self.cancelled = True
             self._final.cancel()
-            self._news.put_nowait(News())
+            self._wake_reader()
             self._cancel(self)
 
     def tell(self, news: News) -> None:
         """Take in news, on the event loop."""
-        if self.streamed or news.final:
-            self._news.put_nowait(news)
-        if news.final and not self._final.done():
+        if self._final.done():
+            return
+        if news.final:
             self._final.set_result(news)
+        elif self.streamed:
+            self._text += news.piece
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def _completed(self, news: News) -> Completion:
         if news.error is not None:

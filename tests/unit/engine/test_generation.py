@@ -32,7 +32,7 @@ def test_a_stream_that_begins_after_the_end_gives_the_whole_text() -> None:
 
 
 def test_a_stream_ends_with_what_no_piece_has_given() -> None:
-    """The last piece is what is left of the whole text."""
+    """The last piece is what is left of the whole text; a slow reader gets several pieces as one."""
 
     async def told() -> list[str]:
         one = generation()
@@ -42,7 +42,48 @@ def test_a_stream_ends_with_what_no_piece_has_given() -> None:
             one.tell(news)
         return await reading
 
-    assert asyncio.run(told()) == ["a r", "ed", " circle"]
+    assert asyncio.run(told()) == ["a red", " circle"]
+
+
+def test_a_stream_gives_each_piece_as_it_comes() -> None:
+    """A reader that keeps up gets every piece before the next one is told."""
+
+    async def told() -> list[list[str]]:
+        one, found, seen = generation(), list[str](), list[list[str]]()
+
+        async def read() -> None:
+            async for piece in one.stream():
+                found.append(piece)
+
+        reading = asyncio.ensure_future(read())
+        for news in (News("a r"), News("ed"), News(completion=END)):
+            await asyncio.sleep(0)
+            one.tell(news)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            seen.append(list(found))
+        await reading
+        return seen
+
+    assert asyncio.run(told()) == [["a r"], ["a r", "ed"], ["a r", "ed", " circle"]]
+
+
+def test_text_that_came_before_an_error_is_given_out() -> None:
+    """A reader gets what was written, and then is told that no more will come."""
+
+    async def told() -> list[str]:
+        one, found = generation(), list[str]()
+        stream = one.stream()
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        one.tell(News("a r"))
+        one.tell(News(error=FAULT))
+        found.append(await waiting)
+        with pytest.raises(RequestError, match="the server failed"):
+            await anext(stream)
+        return found
+
+    assert asyncio.run(told()) == ["a r"]
 
 
 def test_an_error_ends_a_stream() -> None:
