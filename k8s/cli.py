@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from k8s import deploying, diagnosing, looking, reading
+from k8s import deploying, diagnosing, keys_cli, looking, reading
 from k8s.duration import seconds
 from k8s.errors import CapstanError, ExitCode
 from k8s.options import shared
@@ -27,6 +27,8 @@ app = typer.Typer(
         "7 helm or kubectl failed, 64 usage, 130 interrupted."
     ),
 )
+
+app.add_typer(keys_cli.app)
 
 Chart = Annotated[
     Path | None, typer.Option("--chart", help="The chart. Without it: helm/capstan of this checkout.")
