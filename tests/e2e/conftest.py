@@ -1,5 +1,6 @@
 """One cluster, one namespace and one release for all tests of this folder."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.e2e.objects import Namespace
 from tests.e2e.release import Release, installed
 
 GATEWAY = "entrance"
+KEY = "sk-" + secrets.token_hex(32)
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
@@ -62,7 +64,8 @@ def release(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> I
     """The chart with tests/e2e/values.yaml, once both models run."""
     values = tmp_path_factory.mktemp("values") / "here.yaml"
     values.write_text(yaml.safe_dump(_of_this_run(namespace)))
-    namespace.create(_gateway())
+    for body in (_gateway(), *_secrets()):
+        namespace.create(body)
     with installed("capstan", namespace, str(Path(__file__).parent / "values.yaml"), str(values)) as release:
         release.wait_until_running("shapes", "other")
         yield release
@@ -74,8 +77,20 @@ def _of_this_run(namespace: Namespace) -> dict[str, Any]:
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
         "ingress": {"host": f"ingress.{namespace.name}.test"},
+        "apiKeys": {"existingSecret": "keys"},
+        "test": {"apiKeySecret": "client"},
         "route": {"hostnames": [f"route.{namespace.name}.test"], "parentRefs": [{"name": GATEWAY}]},
     }
+
+
+def _secrets() -> list[dict[str, Any]]:
+    """The keys file, which holds a hash alone, and the key itself for `helm test`."""
+    keys = {"keys": [{"name": "tests", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}]}
+    contents = {"keys": {"keys.yaml": yaml.safe_dump(keys)}, "client": {"key": KEY}}
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
+        for name, content in contents.items()
+    ]
 
 
 def _gateway() -> dict[str, Any]:
@@ -107,5 +122,6 @@ def client(address: str, release: Release) -> Iterator[httpx.Client]:
 
 
 def client_of(address: str, host: str) -> httpx.Client:
-    """A client of the ingress that asks for this host."""
-    return httpx.Client(base_url=address, headers={"Host": host}, timeout=60)
+    """A client of the ingress that asks for this host, with a key."""
+    headers = {"Host": host, "Authorization": f"Bearer {KEY}"}
+    return httpx.Client(base_url=address, headers=headers, timeout=60)

@@ -3,6 +3,9 @@
 from typing import Any
 
 from kubernetes import client, config, dynamic
+from kubernetes.dynamic.resource import ResourceList
+
+RECORDS = {"Endpoints", "EndpointSlice", "Event"}
 
 
 class Namespace:
@@ -26,6 +29,17 @@ class Namespace:
         """All objects of a kind that have the labels of the selector."""
         found = self._resource(kind).get(namespace=self.name, label_selector=selector)
         return [item.to_dict() for item in found.items]
+
+    def contents(self) -> set[str]:
+        """Kind and name of all objects but those that Kubernetes writes as a record of others."""
+        return {
+            f"{resource.kind}/{item.metadata.name}"
+            for resource in self._client.resources.search(namespaced=True)
+            if not isinstance(resource, ResourceList)
+            and "list" in (resource.verbs or ())
+            and resource.kind not in RECORDS
+            for item in resource.get(namespace=self.name).items
+        }
 
     def create(self, body: dict[str, Any]) -> None:
         """Create an object."""

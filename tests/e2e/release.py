@@ -1,12 +1,14 @@
 """One release of the chart in a namespace of its own."""
 
+import base64
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.commands import run
+from tests.e2e.commands import BIN, run
 from tests.e2e.objects import Namespace
 from tests.e2e.waiting import until
 
@@ -25,6 +27,8 @@ class Release:
 
     name: str
     namespace: Namespace
+    before: frozenset[str]
+    """What the namespace held before."""
 
     def status(self) -> dict[str, Any]:
         """The status of the RayService."""
@@ -56,9 +60,30 @@ class Release:
         """What a command prints in the Ray container of a pod."""
         return run("kubectl", "-n", self.namespace.name, "exec", pod, "--", *command)
 
+    @contextmanager
+    def dashboard(self) -> Iterator[str]:
+        """The address of Ray's dashboard, through the API server."""
+        command = [str(BIN / "kubectl"), "-n", self.namespace.name, "port-forward"]
+        command += [f"service/{self.name}-head-svc", ":8265"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:  # noqa: S603
+            try:
+                # kubectl says where it listens, or ends.
+                said = forward.stdout.readline() if forward.stdout else ""
+                assert said.startswith("Forwarding from "), said
+                yield "http://" + said.split()[2]
+            finally:
+                forward.terminate()
+
+    def dashboard_token(self) -> str:
+        """The token that KubeRay made for the cluster that takes requests."""
+        cluster = self.status()["activeServiceStatus"]["rayClusterName"]
+        secret = self.namespace.get("Secret", cluster)
+        assert secret, f"there is no Secret {cluster}"
+        return base64.b64decode(secret["data"]["auth_token"]).decode()
+
     def test(self) -> str:
         """What `helm test` prints."""
-        command = ["test", self.name, "-n", self.namespace.name, "--logs", "--timeout", "3m"]
+        command = ["test", self.name, "-n", self.namespace.name, "--timeout", "3m"]
         return run("helm", *command, seconds=TEST_SECONDS)
 
     def uninstall(self) -> None:
@@ -75,10 +100,11 @@ class Release:
 @contextmanager
 def installed(name: str, namespace: Namespace, *values: str) -> Iterator[Release]:
     """Install the chart with these files of values; uninstall it at the end unless a test has."""
+    before = frozenset(namespace.contents())
     files = [argument for file in values for argument in ("--values", file)]
     command = ["install", name, str(CHART), "-n", namespace.name, "--wait", "--timeout", "5m", *files]
     run("helm", *command, seconds=HELM_SECONDS)
-    release = Release(name, namespace)
+    release = Release(name, namespace, before)
     try:
         yield release
     finally:

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from tests.e2e.release import ROOT
+from tests.e2e.release import ROOT, Release
 
 IMAGES = ROOT / "examples" / "images"
 CAPTIONS: dict[str, str] = json.loads((IMAGES / "captions.json").read_text())
@@ -26,3 +26,8 @@ def test_each_path_names_its_model(client: httpx.Client) -> None:
     """/v1/models under a model's path lists that model alone."""
     listed = [client.get(prefix + "/v1/models").json()["data"] for prefix in ("", "/other")]
     assert [[card["id"] for card in cards] for cards in listed] == [["shapes"], ["other"]]
+
+
+def test_helm_test_passes(release: Release) -> None:
+    """The chart's own test captions an image through the Service."""
+    assert "Succeeded" in release.test()
