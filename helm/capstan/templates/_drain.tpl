@@ -3,9 +3,11 @@ Before a worker pod gets SIGTERM: tell Ray that the node goes, upon which Serve 
 its replicas once they have answered what they have; then wait for that.
 */}}
 {{- define "capstan.drainWorker" -}}
-timeout 20 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION \
+node=$(grep -haoE "node[-_]id=[0-9a-f]{56}" /proc/[0-9]*/cmdline | head -1)
+timeout {{ .drainSeconds }} ray drain-node --node-id "${node#*=}" --reason DRAIN_NODE_REASON_PREEMPTION \
   --reason-message "the pod is stopping" --deadline-remaining-seconds {{ .drainSeconds }}
-while (( SECONDS < {{ .drainSeconds }} )) && grep -qs "ray::ServeReplica" /proc/[0-9]*/cmdline; do sleep 1; done
+# [S], since this very script is among the command lines.
+while (( SECONDS < {{ .drainSeconds }} )) && grep -qs "ray::[S]erveReplica" /proc/[0-9]*/cmdline; do sleep 1; done
 {{- end -}}
 
 {{/*
