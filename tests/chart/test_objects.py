@@ -188,3 +188,13 @@ def test_overrides_of_the_serve_config_come_last() -> None:
     ).serve
     assert serve["http_options"] == {"host": "0.0.0.0", "port": 8000, "request_timeout_s": 5}
     assert serve["proxy_location"] == "HeadOnly"
+
+
+def test_a_route_may_wait_longer() -> None:
+    """A Gateway waits as long as the route says, 0 being no limit, and as it likes where it says nothing."""
+    found = []
+    for seconds in (None, 0, 310):
+        route = {"enabled": True, "parentRefs": [{"name": "gw"}], "timeoutSeconds": seconds}
+        (rule,) = render({"route": route}).one("HTTPRoute")["spec"]["rules"]
+        found.append(rule.get("timeouts"))
+    assert found == [None, {"request": "0s"}, {"request": "310s"}]
