@@ -3,40 +3,31 @@
 from collections.abc import Callable
 from typing import Any
 
-from k8s.classify import MUTED_HEAD, Effect
+from k8s.classify import MUTED_HEAD
 from k8s.cluster import Cluster
 from k8s.objects import Pod
-from k8s.plan import Proposal
+from k8s.plan import serving_cluster
 from k8s.watch import Snapshot
 
 Json = dict[str, Any]
 
 
-def patch_active(
-    cluster: Cluster,
-    proposal: Proposal,
-    say: Callable[[str], None],
-    *,
-    shrink: bool,
-    seen: Snapshot | None = None,
+def align(
+    cluster: Cluster, service: Json, say: Callable[[str], None], *, shrink: bool, seen: Snapshot | None = None
 ) -> None:
-    """Carry replicas, bounds and tolerations over to the RayCluster that serves.
+    """Carry replicas, bounds and tolerations of a RayService over to the RayCluster that serves.
 
     Growing pools first, before Serve wants the room; shrinking ones (`shrink`) only once Serve has taken its
     replicas away, and then the pods without a replica (`seen` says which).
     """
-    if proposal.cluster is None or not any(c.effect is Effect.CLUSTER_PATCH for c in proposal.plan.changes):
-        return
-    path = f"{cluster.ray}/rayclusters/{proposal.cluster['metadata']['name']}"
-    has = cluster.find(path)
+    has = serving_cluster(cluster, service)
     if has is None:
         return
-    spec = patched(
-        has["spec"], proposal.after["spec"]["rayClusterConfig"], shrink=shrink, idle=idle_pods(seen)
-    )
+    spec = patched(has["spec"], service["spec"]["rayClusterConfig"], shrink=shrink, idle=idle_pods(seen))
     if spec is not None:
-        cluster.patch(path, {"spec": spec})
-        say(f"patched {proposal.cluster['metadata']['name']}, which KubeRay would have left as it was")
+        name = has["metadata"]["name"]
+        cluster.patch(f"{cluster.ray}/rayclusters/{name}", {"spec": spec})
+        say(f"patched {name} as well, which KubeRay would have left as it was")
 
 
 def patched(has: Json, wanted: Json, *, shrink: bool, idle: dict[str, list[str]]) -> Json | None:
@@ -69,12 +60,13 @@ def patched(has: Json, wanted: Json, *, shrink: bool, idle: dict[str, list[str]]
 
 def idle_pods(seen: Snapshot | None) -> dict[str, list[str]]:
     """The worker pods that hold no replica, by pool."""
-    if seen is None:
+    if seen is None or seen.service is None or seen.service.active is None:
         return {}
+    serving = seen.service.active.cluster
     busy = {r.ip for apps in seen.apps.values() for a in apps for d in a.deployments for r in d.replicas}
     found: dict[str, list[str]] = {}
     for pod in sorted(seen.pods, key=_unready_first):
-        if not pod.head and not pod.deleting and pod.ip not in busy:
+        if pod.cluster == serving and not pod.head and not pod.deleting and pod.ip not in busy:
             found.setdefault(pod.group, []).append(pod.name)
     return found
 
@@ -92,6 +84,8 @@ def _group(has: Json, wanted: Json, *, scaled: bool, shrink: bool, idle: list[st
             _set(new, key, wanted.get(key))
     if not scaled:
         surplus = (has.get("replicas") or 0) - (new.get("replicas") or 0)
+        if surplus < 0:
+            new.pop("scaleStrategy", None)  # Names of pods that went before.
         if surplus > 0 and idle:
             new["scaleStrategy"] = {**(has.get("scaleStrategy") or {}), "workersToDelete": idle[:surplus]}
     template = has["template"]["spec"]

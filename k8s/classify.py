@@ -38,7 +38,7 @@ SAID = {
 }
 
 # Ray Serve: ray/serve/_private/deploy_utils.py get_app_code_version, ray/serve/_private/version.py.
-APPLICATION_RESTARTS = ("import_path", "runtime_env", "args")
+APPLICATION_RESTARTS = ("import_path", "runtime_env", "args", "autoscaling_policy")
 DEPLOYMENT_RESTARTS = (
     "ray_actor_options",
     "placement_group_bundles",
@@ -220,11 +220,22 @@ def _application_changes(name: str, old: Json, new: Json) -> Iterator[Change]:
     now = {d["name"]: d for d in new.get("deployments") or []}
     for deployment in sorted(was.keys() | now.keys()):
         for path, before, after in differences(was.get(deployment, {}), now.get(deployment, {})):
-            yield Change(f"model {name}: {_name(path)}", before, after, _deployment_effect(path), (name,))
+            yield Change(
+                f"model {name}: {_name(path)}",
+                before,
+                after,
+                _deployment_effect(path, before, after),
+                (name,),
+            )
 
 
-def _deployment_effect(path: Path) -> Effect:
-    if path and (path[0] in DEPLOYMENT_RESTARTS or path[:2] == ("autoscaling_config", "policy")):
+def _deployment_effect(path: Path, before: Any, after: Any) -> Effect:  # noqa: ANN401 - JSON of any shape
+    if path and path[0] in DEPLOYMENT_RESTARTS:
+        return Effect.REPLICA_RESTART
+    # The policy is part of the code's version, and one that is not named counts as one: so autoscaling
+    # restarts replicas when it comes or goes, while its bounds change in place.
+    whole = path == ("autoscaling_config",) and (before is None) != (after is None)
+    if whole or path[:2] == ("autoscaling_config", "policy"):
         return Effect.REPLICA_RESTART
     return Effect.IN_PLACE
 

@@ -11,6 +11,8 @@ from k8s.serve import App
 # A scheduler may need a moment while other pods go; an image registry may stumble once.
 SCHEDULING_GRACE_S = 20.0
 STARTUP_FAILURES = 2
+# A node under load may fail to start Ray once; the second crash is no accident.
+CRASHES = 2
 
 IMAGE_REASONS = (
     "ErrImagePull",
@@ -76,7 +78,8 @@ def of_pods(pods: Iterable[Pod], events: Sequence[Event], now: datetime) -> Fail
         if pod.deleting:
             continue
         for container in pod.containers:
-            if failure := _of_container(pod, container):
+            # What a container that is ready now went through before is no matter of this rollout.
+            if not container.ready and (failure := _of_container(pod, container)):
                 return failure
         if pod.unschedulable and pod.name not in scaling_up and age_s(pod.created, now) >= SCHEDULING_GRACE_S:
             return Failure(
@@ -124,7 +127,7 @@ def _of_container(pod: Pod, container: Container) -> Failure | None:
             "raise the memory limit of its pool",
             **at,
         )
-    if container.waiting == "CrashLoopBackOff":
+    if container.waiting == "CrashLoopBackOff" and container.restarts >= CRASHES:
         code = "unknown" if container.exit_code is None else container.exit_code
         return Failure(
             "CrashLoopBackOff",

@@ -191,7 +191,7 @@ def account(
     short = []
     # The GPUs of a pool decide first; a head fits nearly anywhere.
     for want in sorted(wanted, key=lambda w: [-w.each.get(k, 0.0) for k in (*GPU_RESOURCES, "cpu")]):
-        able = [r for r in free if takes(r, want.spec)]
+        able = [r for r in free if takes(r, want.spec) and _offers(r, want)]
         before = _sum(r.free for r in able)
         fit = sum(_place(want, able) for _ in range(want.count))
         if fit < want.count:
@@ -211,6 +211,10 @@ def takes(room: Room, pod_spec: Json) -> bool:
         if taint.get("effect") in BLOCKING and not any(_tolerates(t, taint) for t in tolerations):
             return False
     return _affine(room, pod_spec)
+
+
+def _offers(room: Room, want: Want) -> bool:
+    return all(key in room.total for key in GPU_RESOURCES if want.each.get(key))
 
 
 def _affine(room: Room, pod_spec: Json) -> bool:
@@ -280,12 +284,13 @@ def _passed(wanted: Sequence[Want], quotas: Sequence[Json]) -> Iterable[str]:
     for quota in quotas:
         status = quota.get("status") or {}
         for key, hard in (status.get("hard") or {}).items():
-            asked = total.get(key.removeprefix("requests."), 0.0)
+            name = key.removeprefix("requests.")
+            asked = total.get(name, 0.0)
             used = quantity((status.get("used") or {}).get(key, 0))
             if asked and used + asked > quantity(hard) + 1e-9:
                 yield (
-                    f"quota {quota['metadata']['name']}: {amount(key, asked)} more wanted, "
-                    f"{amount(key, used)} of {amount(key, quantity(hard))} used"
+                    f"quota {quota['metadata']['name']}: {amount(name, asked)} more wanted, "
+                    f"{amount(name, used)} of {amount(name, quantity(hard))} used"
                 )
 
 

@@ -9,6 +9,7 @@ from the status, its RayCluster deleted, and the strategy as it was.
 from collections.abc import Callable
 from typing import Any
 
+from k8s.active import align
 from k8s.classify import same_cluster
 from k8s.cluster import Cluster
 from k8s.observe import Observer
@@ -63,8 +64,10 @@ class Restorer:
     def settle(self, timeout_s: float, pods: Pods, clock: Clock) -> None:
         """Watch until the restored spec serves and nothing is left. Raises RolloutError at the deadline."""
         found = self._cluster.get(self._path)
-        goal = Goal(found["metadata"]["generation"], config_of(found))
+        # What fails meanwhile belongs to the rollout that was given up; only the deadline ends the wait.
+        goal = Goal(found["metadata"]["generation"], config_of(found), patient=True)
         observer = Observer(self._cluster, pods, self._name)
+        align(self._cluster, found, self._say, shrink=True, seen=observer.snapshot())
 
         def observe() -> Snapshot:
             seen = observer.snapshot()

@@ -1,13 +1,13 @@
 """A rollout from its plan to its end: apply, watch, try, and put back what failed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from k8s import smoke
-from k8s.active import patch_active
+from k8s import headroom, smoke
+from k8s.active import align
 from k8s.cluster import Cluster
 from k8s.errors import CapstanError, RefusedError, RolledBackError, RolloutError, UnreachableError
 from k8s.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
@@ -130,7 +130,7 @@ class Rollout:
         observer = Observer(self.cluster, self.pods, proposal.name)
         since = datetime.now(UTC)
         if not goal.new_cluster:
-            patch_active(self.cluster, proposal, self.say, shrink=False)
+            align(self.cluster, proposal.after, self.say, shrink=False)
         elif wishes.replace and proposal.cluster is not None:
             name = proposal.cluster["metadata"]["name"]
             self.say(f"deleting {name} to make room (--strategy replace); nothing serves meanwhile")
@@ -143,7 +143,9 @@ class Rollout:
         if wishes.smoke:
             self._try(seen, goal, wishes.key)
         if not goal.new_cluster:
-            patch_active(self.cluster, proposal, self.say, shrink=True, seen=seen)
+            align(self.cluster, proposal.after, self.say, shrink=True, seen=seen)
+            even = replace(goal, pools=pools_of(proposal.after))
+            seen = watch(observe, even, timeout_s=wishes.timeout_s, say=self.say, clock=self.clock)
         return seen
 
     def _try(self, seen: Snapshot, goal: Goal, key: str | None) -> None:
@@ -232,6 +234,14 @@ def goal_of(proposal: Proposal, generation: int, deployed: Mapping[str, float]) 
         old_cluster=old,
         deployed_before={n: at for n, at in deployed.items() if n in changed},
     )
+
+
+def pools_of(service: Json) -> dict[str, int]:
+    """How many worker pods each pool of a RayService has, where that number is fixed."""
+    cluster = service["spec"]["rayClusterConfig"]
+    if cluster.get("enableInTreeAutoscaling"):
+        return {}
+    return {want.group: want.count for want in headroom.wants(cluster, head=False)}
 
 
 def what(proposal: Proposal) -> list[str]:

@@ -44,6 +44,10 @@ class Goal:
     old_cluster: str = ""
     deployed_before: Mapping[str, float] = field(default_factory=dict)
     """When Serve last took each application's config before the change, in Serve's own time."""
+    pools: Mapping[str, int] = field(default_factory=dict)
+    """How many worker pods each pool must have; pools that are not named may have any number."""
+    patient: bool = False
+    """Whether to wait until the deadline whatever fails."""
 
 
 class State(Enum):
@@ -73,11 +77,12 @@ def judge(seen: Snapshot, goal: Goal) -> Verdict:  # noqa: PLR0911 - one conditi
     target = service.pending or service.active
     if target is None:
         return _waiting("KubeRay has made no cluster yet")
-    if failure := _failure(seen, goal, target.cluster):
+    failure = _failure(seen, goal, target.cluster)
+    if failure and not goal.patient:
         return Verdict(State.FAILED, failure.sentence, failure)
     if goal.new_cluster and service.pending is None and target.cluster == goal.old_cluster:
         return _waiting("KubeRay has not begun the new cluster yet")
-    if missing := _unfinished(seen, goal, target.cluster):
+    if missing := _unfinished(seen, goal, target.cluster) or _uneven(seen, goal, target.cluster):
         return _waiting(missing)
     if service.pending is not None:
         return _waiting(f"every application runs on {target.cluster}; KubeRay has not moved the traffic yet")
@@ -141,6 +146,14 @@ def _unfinished(seen: Snapshot, goal: Goal, cluster: str) -> str | None:  # noqa
             return f"{name} is {app.status or 'not known'} on {cluster}"
     extra = sorted(apps.keys() - goal.configs.keys())
     return f"{', '.join(extra)}: still served, though no longer wanted" if extra else None
+
+
+def _uneven(seen: Snapshot, goal: Goal, cluster: str) -> str | None:
+    for pool, wanted in goal.pools.items():
+        has = sum(p.cluster == cluster and p.group == pool and not p.deleting for p in seen.pods)
+        if has != wanted:
+            return f"pool {pool} has {has} of {wanted} worker pods"
+    return None
 
 
 def _pods_missing(seen: Snapshot, cluster: str) -> str:

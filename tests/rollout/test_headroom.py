@@ -1,0 +1,186 @@
+"""Whether a second cluster fits, on the recorded nodes."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from k8s.headroom import GPU_RESOURCES, Want, account, amount, more, needs, quantity, rooms, takes, wants
+from tests.rollout.objects import Json, at, recorded, service
+
+GPU = GPU_RESOURCES[0]
+TOLERATION = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+
+
+def worker(count: int, *, gpus: int = 1, cpu: float = 0.1, **spec: Any) -> Want:
+    return Want("gpu", count, {GPU: float(gpus), "cpu": cpu}, {"tolerations": [TOLERATION], **spec})
+
+
+def busy(node: str, gpus: int, phase: str = "Running") -> Json:
+    container = {"name": "x", "resources": {"limits": {GPU: str(gpus)}}}
+    return {"spec": {"nodeName": node, "containers": [container]}, "status": {"phase": phase}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("500m", 0.5), ("2", 2.0), ("4Gi", 4 * 2**30), ("1.5G", 1.5e9), (3, 3.0), ("100Ki", 102400.0)],
+)
+def test_quantity(text: str | int, value: float) -> None:
+    """Quantities of Kubernetes are read with their units."""
+    assert quantity(text) == pytest.approx(value)
+
+
+def test_needs_of_init_containers() -> None:
+    """A pod needs the sum of its containers, or what its greediest init container needs, if that is more."""
+    spec = {
+        "containers": [{"resources": {"requests": {"cpu": "1"}}}, {"resources": {"limits": {"cpu": "500m"}}}],
+        "initContainers": [{"resources": {"requests": {"cpu": "2"}}}],
+    }
+    assert needs(spec) == {"cpu": 2.0}
+
+
+def test_wants_of_the_recorded_service() -> None:
+    """The recorded service wants a head and two workers with a GPU each."""
+    found = {w.group: (w.count, w.each.get(GPU, 0)) for w in wants(service()["spec"]["rayClusterConfig"])}
+    assert found == {"head": (1, 0), "gpu": (2, 1.0)}
+
+
+def test_autoscaler_beside_the_head() -> None:
+    """Where Ray's autoscaler runs, the head's pod needs what KubeRay gives it."""
+    plain = wants(service()["spec"]["rayClusterConfig"])[0].each["cpu"]
+    scaled = wants(service(at("enableInTreeAutoscaling", value=True))["spec"]["rayClusterConfig"])[0].each[
+        "cpu"
+    ]
+    assert scaled == pytest.approx(plain + 0.5)
+
+
+def test_more_workers_only() -> None:
+    """Growing a pool wants only the pods that come."""
+    before = service(at("workerGroupSpecs.0.replicas", 1))
+    at("workerGroupSpecs.0.minReplicas", 1)(before)
+    found = more(before["spec"]["rayClusterConfig"], service()["spec"]["rayClusterConfig"])
+    assert [(w.group, w.count) for w in found] == [("gpu", 1)]
+
+
+@pytest.mark.parametrize(
+    ("count", "gpus", "used", "fits"),
+    [
+        (2, 1, 0, True),
+        (4, 1, 0, True),
+        (5, 1, 0, False),
+        (2, 2, 0, True),
+        (1, 3, 0, False),  # Four are free, but no node has three.
+        (2, 1, 1, True),
+        (2, 2, 1, False),  # Three are free, on two nodes: one pod of two fits.
+    ],
+)
+def test_gpus(count: int, gpus: int, used: int, fits: bool) -> None:
+    """Pods fit where each finds a node with enough GPUs that are neither taken nor elsewhere."""
+    pods = [busy("gpu-0", used)] if used else []
+    assert account([worker(count, gpus=gpus)], rooms(recorded("nodes"), pods)).fits is fits
+
+
+def test_numbers_in_the_message() -> None:
+    """What does not fit is told with the pods wanted, the pods that fit, and the GPUs free and there."""
+    found = account([worker(3, gpus=2)], rooms(recorded("nodes"), [busy("gpu-1", 1)]))
+    assert found.lines() == [
+        (
+            "pool gpu: 3 pods of 2 nvidia.com/gpu and 0.1 cpu each, room for 1; "
+            "the 2 nodes that would take them have 3 nvidia.com/gpu of 4 nvidia.com/gpu free"
+        )
+    ]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_ended_pods_free_their_room(phase: str) -> None:
+    """A pod that has ended takes no room."""
+    assert account([worker(4)], rooms(recorded("nodes"), [busy("gpu-0", 2, phase)])).fits
+
+
+def test_taints() -> None:
+    """A node with a taint takes only pods that bear it."""
+    bare = Want("gpu", 1, {GPU: 1.0}, {})
+    found = account([bare], rooms(recorded("nodes"), []))
+    assert not found.fits
+    assert found.short[0].nodes == 0
+
+
+def node(name: str) -> Json:
+    return next(n for n in recorded("nodes") if n["metadata"]["name"] == name)
+
+
+@pytest.mark.parametrize(
+    ("spec", "ok"),
+    [
+        ({"nodeSelector": {"pool": "gpu"}}, True),
+        ({"nodeSelector": {"pool": "cpu"}}, False),
+        ({"tolerations": []}, False),
+        ({"tolerations": [{"operator": "Exists"}]}, True),
+        ({"tolerations": [{"key": GPU, "value": "present"}]}, True),
+        ({"tolerations": [{"key": GPU, "value": "other"}]}, False),
+        ({"tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoExecute"}]}, False),
+    ],
+)
+def test_who_may_run_on_a_gpu_node(spec: Json, ok: bool) -> None:
+    """A node takes a pod whose selector it matches and who tolerates its taints."""
+    room = rooms([node("gpu-0")], [])[0]
+    assert takes(room, {"tolerations": [TOLERATION], **spec}) is ok
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "ok"),
+    [
+        ("In", ["gpu", "x"], True), ("In", ["x"], False), ("NotIn", ["gpu"], False), ("NotIn", ["x"], True),
+        ("Exists", None, True), ("DoesNotExist", None, False),
+    ],
+)  # fmt: skip
+def test_node_affinity(operator: str, values: list[str] | None, ok: bool) -> None:
+    """Required node affinity decides like a selector."""
+    expression = {"key": "pool", "operator": operator, **({"values": values} if values else {})}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    spec = {
+        "tolerations": [TOLERATION],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}},
+    }
+    assert takes(rooms([node("gpu-0")], [])[0], spec) is ok
+
+
+def test_cordoned_and_sick_nodes() -> None:
+    """A node that is cordoned or not ready has no room."""
+    nodes = copy.deepcopy(recorded("nodes"))
+    nodes[1]["spec"]["unschedulable"] = True
+    nodes[2]["status"]["conditions"][0]["status"] = "Unknown"
+    assert [r.name for r in rooms(nodes, [])] == ["cpu-0"]
+
+
+def test_quota() -> None:
+    """A quota that a rollout would pass is told with its numbers."""
+    quota = {
+        "metadata": {"name": "team"},
+        "status": {"hard": {f"requests.{GPU}": "3"}, "used": {f"requests.{GPU}": "2"}},
+    }
+    found = account([worker(2)], rooms(recorded("nodes"), []), [quota])
+    assert not found.fits
+    assert found.lines() == [
+        "quota team: 2 nvidia.com/gpu more wanted, 2 nvidia.com/gpu of 3 nvidia.com/gpu used"
+    ]
+
+
+def test_cluster_autoscaler_may_help() -> None:
+    """Where a cluster autoscaler may add nodes, a full cluster is told but refuses nothing."""
+    found = account([worker(9)], rooms(recorded("nodes"), []), may_grow=True)
+    assert found.fits
+    assert found.lines()
+
+
+def test_pod_limit_of_a_node() -> None:
+    """A node takes no more pods than it may run."""
+    small = copy.deepcopy(node("cpu-0"))
+    small["status"]["allocatable"]["pods"] = "1"
+    assert not account([Want("head", 2, {"cpu": 0.1}, {})], rooms([small], [])).fits
+
+
+def test_amounts() -> None:
+    """Amounts are told in units that people read."""
+    assert amount("memory", 4 * 2**30) == "4.0 GiB memory"
+    assert amount("cpu", 0.5) == "0.5 cpu"
