@@ -139,3 +139,8 @@ def test_the_head_runs_no_replica(default: Rendered) -> None:
 def test_pods_do_not_know_the_version_of_the_chart(default: Rendered) -> None:
     """Nothing in a pod template but the image changes with the chart's version, as pods would be replaced."""
     assert "helm.sh/chart" not in str(default.cluster)
+
+
+def test_no_service_links(default: Rendered) -> None:
+    """No variable of a Service reaches a pod, as those of a release called capstan begin as the settings do."""
+    assert [spec["enableServiceLinks"] for spec in (default.head, default.worker("cpu"))] == [False, False]

@@ -15,6 +15,8 @@ imagePullSecrets:
 securityContext:
   {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
 terminationGracePeriodSeconds: {{ add .drainSeconds 15 }}
+{{- /* A release called capstan has Services whose links would be variables that begin as the settings do. */}}
+enableServiceLinks: false
 {{- with .nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
