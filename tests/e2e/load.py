@@ -1,7 +1,7 @@
 """A steady load of captions, each of which takes one to three seconds, and what became of each.
 
-The embedded model answers in milliseconds, so a request is made slow where a phone's is: the image arrives bit by
-bit. The proxy and the replica have the request in hand all the while.
+The embedded model answers in milliseconds, so a request is made slow where a phone's is: the image arrives
+bit by bit. The proxy and the replica have the request in hand all the while.
 """
 
 import threading
@@ -32,6 +32,7 @@ class Load:
     done: int = 0
     failed: list[str] = field(default_factory=list)
     captions: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CLIENTS))
 
@@ -62,6 +63,7 @@ class Load:
             )
             answer.raise_for_status()
             self.captions.add(answer.json()["caption"])
+            self.models.add(answer.json()["model"])
             self.done += 1
         except (httpx.HTTPError, KeyError, ValueError) as error:
             at = time.strftime("%H:%M:%S", time.gmtime(began))
