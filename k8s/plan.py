@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from k8s import classify, headroom
-from k8s.classify import Plan
+from k8s.classify import Plan, same_cluster
 from k8s.cluster import RAY, Cluster
 from k8s.errors import ClusterError, RefusedError, UsageError
 from k8s.headroom import Account, Want
@@ -35,6 +35,13 @@ class Proposal:
     def name(self) -> str:
         """The RayService's name."""
         return str(self.after["metadata"]["name"])
+
+    @property
+    def new_cluster(self) -> bool:
+        """Whether a second cluster starts: not where the spec only returns to the cluster that serves."""
+        wanted = self.after["spec"]["rayClusterConfig"]
+        returns = self.cluster is not None and same_cluster(self.cluster["spec"], wanted)
+        return self.plan.new_cluster and not returns
 
     @property
     def changes(self) -> bool:
@@ -168,7 +175,8 @@ def _after(cluster: Cluster, installed: Json | None, wanted: Json, live: Json | 
 
 def _account(cluster: Cluster, plan: Plan, after: Json, active: Json | None) -> Account | None:
     wanted = after["spec"]["rayClusterConfig"]
-    if plan.new_cluster:
+    returns = active is not None and same_cluster(active["spec"], wanted)
+    if plan.new_cluster and not returns:
         return room(cluster, headroom.wants(wanted))
     if active is not None:
         more = headroom.more(active["spec"], wanted)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from k8s import headroom, smoke
 from k8s.active import align
 from k8s.cluster import Cluster
 from k8s.errors import CapstanError, RefusedError, RolledBackError, RolloutError, UnreachableError
 from k8s.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
+from k8s.insist import LIMIT_S, insist
 from k8s.lock import holder_name
 from k8s.observe import Observer
 from k8s.plan import Proposal, propose, ray_service
@@ -22,6 +23,9 @@ from k8s.watch import Clock, Goal, Snapshot, WatchError, watch
 
 Json = Mapping[str, Any]
 Say = Callable[[str], None]
+Got = TypeVar("Got")
+
+SMOKE_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,10 @@ class Rollout:
             restorer.drop_pending()
         lines = what(proposal)
         revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(lines)[:200]}")
-        restorer.thaw(proposal.after["spec"].get("upgradeStrategy"))
+        self._insist(lambda: restorer.thaw(proposal.after["spec"].get("upgradeStrategy")))
         entry = Entry(revision, holder_name(), stamp(), tuple(lines))
-        self.history.write(entry)
-        goal = self._goal(proposal, deployed)
+        self._insist(lambda: self.history.write(entry))
+        goal = self._insist(lambda: self._goal(proposal, deployed))
         self.say(f"revision {revision} is applied; watching for at most {wishes.timeout_s:g} s")
         return self._see_through(proposal, goal, wishes, entry, began)
 
@@ -86,10 +90,13 @@ class Rollout:
         Restorer(self.cluster, self.release, proposal.name, self.say).go_back(revision)
         newest = self.release.history()[-1].number
         entry = Entry(newest, holder_name(), stamp(), (f"rollback to {revision}",))
-        self.history.write(entry)
-        goal = self._goal(proposal, deployed)
+        self._insist(lambda: self.history.write(entry))
+        goal = self._insist(lambda: self._goal(proposal, deployed))
         careful = Wishes(wishes.timeout_s, False, wishes.replace, wishes.smoke, wishes.key)
         return self._see_through(proposal, goal, careful, entry, began)
+
+    def _insist(self, act: Callable[[], Got], limit_s: float = LIMIT_S) -> Got:
+        return insist(act, self.say, self.clock, limit_s=limit_s)
 
     def _goal(self, proposal: Proposal, deployed: Mapping[str, float]) -> Goal:
         """What must be seen, now that the proposal is applied."""
@@ -121,7 +128,7 @@ class Rollout:
         images = tuple(
             sorted({c.image_id or c.image for p in seen.pods for c in p.containers if not c.first})
         )
-        self.history.write(entry.ended(SERVING, seconds=seconds, images=images))
+        self._note(entry.ended(SERVING, seconds=seconds, images=images))
         return Result(
             entry.revision, seconds, f"revision {entry.revision} serves after {seconds:.0f} s", changed=True
         )
@@ -130,11 +137,11 @@ class Rollout:
         observer = Observer(self.cluster, self.pods, proposal.name)
         since = datetime.now(UTC)
         if not goal.new_cluster:
-            align(self.cluster, proposal.after, self.say, shrink=False)
+            self._insist(lambda: align(self.cluster, proposal.after, self.say, shrink=False))
         elif wishes.replace and proposal.cluster is not None:
             name = proposal.cluster["metadata"]["name"]
             self.say(f"deleting {name} to make room (--strategy replace); nothing serves meanwhile")
-            self.cluster.delete(f"{self.cluster.ray}/rayclusters/{name}")
+            self._insist(lambda: self.cluster.delete(f"{self.cluster.ray}/rayclusters/{name}"))
 
         def observe() -> Snapshot:
             return observer.snapshot(since)
@@ -143,7 +150,7 @@ class Rollout:
         if wishes.smoke:
             self._try(seen, goal, wishes.key)
         if not goal.new_cluster:
-            align(self.cluster, proposal.after, self.say, shrink=True, seen=seen)
+            self._insist(lambda: align(self.cluster, proposal.after, self.say, shrink=True, seen=seen))
             even = replace(goal, pools=pools_of(proposal.after))
             seen = watch(observe, even, timeout_s=wishes.timeout_s, say=self.say, clock=self.clock)
         return seen
@@ -153,7 +160,11 @@ class Rollout:
         pod = smoke.proxy_pod(seen.pods, serving)
         if pod is None:
             raise RolloutError(f"smoke test: no pod of {serving} is ready")
-        outcomes = smoke.run(goal.configs, smoke.sender(self.pods.request, pod.name), key)
+        send = smoke.sender(self.pods.request, pod.name)
+        try:
+            outcomes = self._insist(lambda: smoke.run(goal.configs, send, key), SMOKE_LIMIT_S)
+        except UnreachableError as error:
+            raise RolloutError(f"the smoke test got no answer: {error}") from None
         for outcome in outcomes:
             self.say(outcome.sentence)
         failed = [o.sentence for o in outcomes if o.passed is False]
@@ -197,7 +208,7 @@ class Rollout:
 
     def _note(self, entry: Entry) -> None:
         try:
-            self.history.write(entry)
+            self._insist(lambda: self.history.write(entry))
         except CapstanError as error:
             self.say(f"the outcome could not be noted: {error}")
 
@@ -230,7 +241,7 @@ def goal_of(proposal: Proposal, generation: int, deployed: Mapping[str, float]) 
     return Goal(
         generation=generation,
         configs=config_of(proposal.after),
-        new_cluster=proposal.plan.new_cluster,
+        new_cluster=proposal.new_cluster,
         old_cluster=old,
         deployed_before={n: at for n, at in deployed.items() if n in changed},
     )
@@ -257,7 +268,7 @@ def check_room(proposal: Proposal, *, replace: bool) -> None:
     if account is None or account.fits or replace:
         return
     numbers = "; ".join(account.lines())
-    if proposal.plan.first or not proposal.plan.new_cluster:
+    if proposal.plan.first or not proposal.new_cluster:
         raise RefusedError(
             f"not enough room: {numbers}; add nodes, or ask for fewer replicas. Nothing was changed"
         )

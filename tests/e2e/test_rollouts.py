@@ -45,11 +45,10 @@ def site(address: str) -> Iterator[Site]:
 
 
 @pytest.fixture
-def told(record_property: Callable[[str, object], None]) -> Callable[[Ended], Ended]:
-    """Notes how long a command took, and shows what it said if the test fails."""
+def told() -> Callable[[Ended], Ended]:
+    """Shows how long a command took and what it said, where the test fails."""
 
     def note(ended: Ended) -> Ended:
-        record_property("seconds", round(ended.seconds))
         print(f"exit code {ended.code} after {ended.seconds:.0f} s\n{ended.said}")  # noqa: T201
         return ended
 
