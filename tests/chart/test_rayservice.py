@@ -142,5 +142,5 @@ def test_pods_do_not_know_the_version_of_the_chart(default: Rendered) -> None:
 
 
 def test_no_service_links(default: Rendered) -> None:
-    """No variable of a Service reaches a pod, as those of a release called capstan begin as the settings do."""
+    """No variable of a Service reaches a pod; those of a release called capstan look like settings."""
     assert [spec["enableServiceLinks"] for spec in (default.head, default.worker("cpu"))] == [False, False]
