@@ -22,7 +22,6 @@ VALUES = Path(__file__).parent / "rollout_values.yaml"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 # A new cluster: two pods start Ray, Serve and torch on cores that everything else shares.
 NEW_CLUSTER = "head.env.MARK={}"
-MODEL = "models.shapes"
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +119,21 @@ def test_scale_beyond_the_pool(site: Site, told: Told) -> None:
     assert len(site.workers()) == 1
 
 
+# Variables that are no settings stop the application at import.
+CRASH = "extraEnv[0].name=CAPSTAN_NO_SUCH_SETTING,extraEnv[0].value=x"
+# An empty directory where the image has its checkpoint.
+EMPTY = (
+    "extraVolumes[0].name=empty,extraVolumes[0].emptyDir.sizeLimit=1Mi,"
+    "extraVolumeMounts[0].name=empty,extraVolumeMounts[0].mountPath=/app/service/models/embedded"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
         (["--image", "localhost/nothing:1"], "cannot be pulled"),
-        (
-            ["--set", f"{NEW_CLUSTER.format('import')},{MODEL}.serveConfig.import_path=no.such:app"],
-            "No module",
-        ),
-        (["--set", f"{NEW_CLUSTER.format('checkpoint')},{MODEL}.source=/no/checkpoint"], "checkpoint"),
+        (["--set", CRASH], "CAPSTAN_NO_SUCH_SETTING is not a setting"),
+        (["--set", EMPTY], "checkpoint"),
     ],
     ids=["image", "import", "checkpoint"],
 )
