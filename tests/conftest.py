@@ -3,6 +3,11 @@
 import inspect
 
 import pytest
+from hypothesis import settings
+
+# A busy machine may take long over any example.
+settings.register_profile("capstan", deadline=None)
+settings.load_profile("capstan")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
