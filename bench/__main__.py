@@ -24,6 +24,7 @@ def main() -> None:
     kinds.add_parser("beside", help="short requests alone and beside a long one")
     watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
     watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
     served = kinds.add_parser("http", help="a server that runs")
     served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
@@ -31,7 +32,12 @@ def main() -> None:
     served.add_argument("--same", action="store_true", help="send one image again and again")
     arguments = parser.parse_args()
     if arguments.kind == "memory":
-        for row in asyncio.run(memory.measure(arguments.url, steps=memory.STEPS, seed=arguments.seed)):
+        watching = (
+            memory.measure_engine(steps=memory.STEPS, seed=arguments.seed)
+            if arguments.engine
+            else memory.measure(arguments.url, steps=memory.STEPS, seed=arguments.seed)
+        )
+        for row in asyncio.run(watching):
             print(row.row)
         return
     if arguments.kind == "engine":

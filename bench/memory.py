@@ -1,14 +1,22 @@
-"""The memory of a replica over many requests, read from the operating system."""
+"""The memory of a replica, or of an engine alone, over many requests, read from the operating system."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
+import torch
 
 from bench import http
+from bench.engine import DECODE, in_flight
+from service.engine.checkpoint.load import load
+from service.engine.engine import Engine
+from service.engine.options import EngineOptions
+from service.settings import EMBEDDED_MODEL
 
 REPLICA = "ray::ServeReplica"
 MEBIBYTE = 2**20
 CLIENTS = 32
+BATCH = 500  # images that the process of an engine alone holds itself
 STEPS = (1_000, 5_000, 10_000, 20_000)
 
 
@@ -46,3 +54,25 @@ async def measure(url: str, *, steps: tuple[int, ...], seed: int) -> list[Memory
         sent = total
         found.append(Memory(total, replica_bytes()))
     return found
+
+
+async def measure_engine(*, steps: tuple[int, ...], seed: int) -> list[Memory]:
+    """The same of an engine in this process, without HTTP."""
+    torch.set_num_threads(1)
+    engine = Engine(load(str(EMBEDDED_MODEL)), decode=DECODE, options=EngineOptions())
+    engine.start()
+    found, sent = list[Memory](), 0
+    try:
+        for total in steps:
+            for count in _batches(total - sent):
+                await in_flight(engine, clients=CLIENTS, count=count, seed=seed + sent)
+                sent += count
+            found.append(Memory(total, psutil.Process().memory_info().rss))
+    finally:
+        engine.close(10)
+    return found
+
+
+def _batches(count: int) -> Iterator[int]:
+    for first in range(0, count, BATCH):
+        yield min(BATCH, count - first)
