@@ -26,7 +26,7 @@ BASE_IMAGE ?=
 IMAGE_BUILD_FLAGS ?=
 SOURCE ?=
 
-.PHONY: help setup serve test lint format train bench docs constraints image e2e deploy status rollback clean
+.PHONY: help setup serve test fuzz lint format train bench docs constraints image e2e deploy status rollback clean
 
 help:  ## Say what each target does
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: $(INSTALLED)  ## Run the tests (no GPU, no network, no Kubernetes)
 
 e2e: $(INSTALLED)  ## Run the tests that install the chart into the cluster of KUBECONFIG (docs/deploy.md)
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+fuzz: $(INSTALLED)  ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each of its tests
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(BIN)/python -m pytest tests/fuzz
 
 lint: $(INSTALLED)  ## Check style, types, layers and generated documents
 	$(BIN)/ruff check .

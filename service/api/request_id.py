@@ -3,6 +3,7 @@
 import logging
 import re
 from time import perf_counter
+from urllib.parse import quote
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +17,7 @@ logger = logging.getLogger("capstan.access")
 
 # What a client sends goes into logs: nothing that could forge a line or grow without bound.
 ACCEPTED = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+MAX_PATH = 256  # characters, percent-encoded
 
 
 def request_id(scope: Scope) -> str:
@@ -59,6 +61,6 @@ class RequestIdMiddleware:
             # Status 0: no answer began, for instance because the client went away.
             logger.info(
                 "%s %s %d %.1f ms key=%s request_id=%s",
-                scope["method"], scope["path"], status, 1000 * (perf_counter() - start),
+                scope["method"], quote(scope["path"])[:MAX_PATH], status, 1000 * (perf_counter() - start),
                 client_of_scope(scope) or "-", identifier,
             )  # fmt: skip
