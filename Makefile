@@ -26,7 +26,7 @@ BASE_IMAGE ?=
 IMAGE_BUILD_FLAGS ?=
 SOURCE ?=
 
-.PHONY: help setup serve test fuzz lint format train bench docs constraints image e2e deploy status rollback clean
+.PHONY: help setup serve test coverage fuzz lint format train bench docs constraints image e2e deploy status rollback clean
 
 help:  ## Say what each target does
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/serve run $(CONFIG)
 
-test: $(INSTALLED)  ## Run the tests (no GPU, no network, no Kubernetes)
+test: $(INSTALLED)  ## Run the tests (no GPU, no network, no Kubernetes; the page's need chromium)
+	$(BIN)/python -m pytest
+
+coverage: $(INSTALLED)  ## Run the tests, slower, and say which lines they reach
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 e2e: $(INSTALLED)  ## Run the tests that install the chart into the cluster of KUBECONFIG (docs/deploy.md)
