@@ -44,7 +44,9 @@ WORKDIR /app
 COPY service ./service
 COPY examples/container.yaml ./examples/
 COPY examples/images ./examples/images
+# Ray writes to the home directory, where a read-only root file system lets nobody write.
 ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
