@@ -26,6 +26,8 @@ Say = Callable[[str], None]
 Got = TypeVar("Got")
 
 SMOKE_LIMIT_S = 60.0
+# A rollback takes its time, however short the rollout's own deadline was.
+SETTLING_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Rollout:
         restorer = Restorer(self.cluster, self.release, proposal.name, self.say)
         try:
             restorer.go_back(good)
-            restorer.settle(wishes.timeout_s, self.pods, self.clock)
+            restorer.settle(max(wishes.timeout_s, SETTLING_S), self.pods, self.clock)
         except CapstanError as second:
             raise RolloutError(
                 f"{error}; and the rollback to revision {good} failed as well: {second}; see capstan status"
