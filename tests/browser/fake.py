@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, cast
@@ -97,9 +98,9 @@ def below(prefix: str, app: ASGIApp) -> ASGIApp:
 
 
 @contextmanager
-def serve_fake(script: Script, *, prefix: str = "") -> Iterator[str]:
+def serve_fake(script: Script, *, prefix: str = "", keys_file: Path | None = None) -> Iterator[str]:
     """Serve the application and give its address, which ends in a slash."""
-    settings = Settings(model="OpenGVLab/InternVL2-8B")
+    settings = Settings(model="OpenGVLab/InternVL2-8B", keys_file=keys_file)
     backend = Backend(
         cast("Engine", FakeEngine()), settings, settings.generation_defaults, Fetcher(FetchOptions())
     )

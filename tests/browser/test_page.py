@@ -1,6 +1,8 @@
 """The page over a server whose chats are answered by hand."""
 
 import base64
+import hashlib
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -202,6 +204,23 @@ def test_a_key_stays_in_its_tab(fake: str, visit: Visit, script: Script) -> None
     expect(page.locator("#snippet")).not_to_contain_text("secret")
 
 
+def test_a_server_with_keys_asks_for_one(visit: Visit, script: Script, tmp_path: Path) -> None:
+    """Where keys are needed the page opens without one, says so, and goes on once the key is right."""
+    digest = hashlib.sha256(b"right").hexdigest()
+    (tmp_path / "keys.yaml").write_text(f"keys: [{{name: page, sha256: {digest}}}]")
+    with serve_fake(script, keys_file=tmp_path / "keys.yaml") as address:
+        page = visit(address, refused=401)
+        expect(page.locator("#key-note")).to_contain_text("This server asks for a key.")
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_label("API key").blur()
+        expect(page.locator("#key-note")).to_have_text("The server refuses this key.")
+        page.get_by_label("API key").fill("right")
+        page.get_by_label("API key").blur()
+        expect(page.locator("#model")).to_contain_text("InternVL2-8B")
+        choose(page)
+        expect(page.locator("#key-note")).to_contain_text("stays in this tab")
+
+
 def test_a_caption_is_text(fake: str, visit: Visit, script: Script) -> None:
     """Markup in a caption or in a file's name is shown, not run."""
     page = visit(fake)
@@ -232,3 +251,4 @@ def test_the_page_works_below_a_prefix(visit: Visit, script: Script) -> None:
         expect(page.locator("article").first).to_be_visible()
         page.get_by_role("link", name="Try it").click()
         expect(page).to_have_url(address)
+        expect(page.locator("#model")).to_contain_text("InternVL2-8B")

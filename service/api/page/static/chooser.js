@@ -44,7 +44,7 @@ export class Chooser {
     const picture = await fromFile(file);
     if (turn !== this.#turn) return release(picture);
     this.#show(picture);
-    this.say(picture.size ? `Image ${picture.name} is ready.` : `File ${picture.name} is ready, without a preview.`);
+    this.say(`Image ${picture.name} is ready${picture.size ? "" : ", without a preview"}.`);
     return this.refresh();
   }
 
@@ -104,7 +104,8 @@ export class Chooser {
       at("unshown-why").textContent = picture.link
         ? "The server fetches this image. There is no preview: this page contacts no other host."
         : "This browser cannot show the file. The server may still know its format.";
-      at("size").textContent = picture.link ? "Linked image" : `${picture.file.size.toLocaleString("en")} bytes`;
+      const bytes = picture.file?.size.toLocaleString("en");
+      at("size").textContent = picture.link ? "Linked image" : `${bytes} bytes`;
     }
     this.#overlay();
     this.changed();

@@ -53,13 +53,18 @@ export class Code {
   }
 
   #move(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1, Home: -TABS.length, End: TABS.length }[event.key];
-    if (!step) return;
-    event.preventDefault();
     const here = TABS.indexOf(this.#tab);
-    const next = Math.abs(step) === 1 ? (here + step + TABS.length) % TABS.length : step < 0 ? 0 : TABS.length - 1;
-    this.#choose(TABS[next]);
-    at(TABS[next]).focus();
+    // at(-1) is the last one; past it, the first comes again.
+    const chosen = {
+      ArrowLeft: TABS.at(here - 1),
+      ArrowRight: TABS[(here + 1) % TABS.length],
+      Home: TABS[0],
+      End: TABS.at(-1),
+    }[event.key];
+    if (!chosen) return;
+    event.preventDefault();
+    this.#choose(chosen);
+    at(chosen).focus();
   }
 
   async #copy() {
@@ -70,7 +75,7 @@ export class Code {
   }
 }
 
-/** Copy a text. Over plain http browsers have no clipboard for scripts, so it is selected and copied by hand. */
+/** Copy a text. Over plain http browsers give scripts no clipboard, so there it is selected and copied. */
 async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);

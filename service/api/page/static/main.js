@@ -8,6 +8,7 @@ import { ApiError, complete, failure, headers } from "./stream.js";
 
 const at = (id) => document.getElementById(id);
 const KEY = "capstan.key";
+const STAYS = at("key-note").textContent;
 const BASE = new URL("v1", document.baseURI).href;
 
 let model = null;
@@ -48,13 +49,14 @@ async function findModel() {
     const { device, dtype } = card.engine ?? {};
     at("model").textContent = [model, device, dtype].filter(Boolean).join(" · ");
     at("key").removeAttribute("aria-invalid");
+    at("key-note").textContent = STAYS;
   } catch (error) {
     at("model").textContent = "";
     if (error.status === 401 || error.status === 403) {
       at("key").setAttribute("aria-invalid", "true");
       at("key-note").textContent = key()
         ? "The server refuses this key."
-        : "This server asks for a key. It stays in this tab and is gone when you close it.";
+        : `This server asks for a key. ${STAYS}`;
     } else {
       answer.fail(error);
     }

@@ -16,16 +16,18 @@ function anchor({ method, path }) {
 }
 
 function route({ method, path }) {
-  return [make("span", { class: `method ${method}` }, method.toUpperCase()), " ", make("span", { class: "path" }, path)];
+  const verb = make("span", { class: `method ${method}` }, method.toUpperCase());
+  return [verb, " ", make("span", { class: "path" }, path)];
 }
 
 function contents(found) {
-  return make("ul", {}, ...found.map((one) => make("li", {}, make("a", { href: `#${anchor(one)}` }, ...route(one)))));
+  const link = (one) => make("a", { href: `#${anchor(one)}` }, ...route(one));
+  return make("ul", {}, ...found.map((one) => make("li", {}, link(one))));
 }
 
 function article(operation, schemas) {
   const parts = [make("h2", { id: anchor(operation) }, ...route(operation))];
-  if (operation.description ?? operation.summary) parts.push(...prose(operation.description ?? operation.summary));
+  parts.push(...prose(operation.description ?? operation.summary ?? ""));
   const parameters = operation.parameters ?? [];
   if (parameters.length) {
     parts.push(make("h3", {}, "Parameters"), schemas.table(parameters.map((one) => ({
@@ -38,7 +40,9 @@ function article(operation, schemas) {
     parts.push(make("h3", {}, "Body: ", code(type)), ...schemas.media(media));
   }
   parts.push(make("h3", {}, "Answers"));
-  for (const [status, answer] of Object.entries(operation.responses ?? {})) parts.push(response(status, answer, schemas));
+  for (const [status, answer] of Object.entries(operation.responses ?? {})) {
+    parts.push(response(status, answer, schemas));
+  }
   return make("article", {}, ...parts);
 }
 
@@ -48,7 +52,11 @@ function response(status, answer, schemas) {
   const summary = make("summary", {}, ...head, ...prose(answer.description ?? "", "span"));
   if (!content.length) return make("div", { class: "response" }, ...summary.childNodes);
   return make("details", { class: "response", ...(status < "300" ? { open: "" } : {}) }, summary,
-    ...content.flatMap(([type, media]) => [make("p", { class: "note" }, code(type)), ...schemas.media(media)]));
+    ...content.flatMap(([type, media]) => [
+      make("p", { class: "note" }, code(type)),
+      // Errors have one form; their examples show it.
+      ...(status < "400" ? schemas.media(media) : schemas.examples(media)),
+    ]));
 }
 
 async function show() {

@@ -1,13 +1,11 @@
 // The same request as commands that run as they stand. A key is named, never shown.
 
+import { JSON_FORM, literal, PYTHON_FORM } from "./literal.js";
 import { body } from "./request.js";
 
 // Where the image goes. Nobody can type a NUL, so no prompt holds it.
 const IMAGE = "\u0000";
 const KEY = "CAPSTAN_API_KEY";
-const WIDTH = 88;
-const JSON_FORM = { step: 2, comma: "", words: { true: "true", false: "false", null: "null" } };
-const PYTHON_FORM = { step: 4, comma: ",", words: { true: "True", false: "False", null: "None" } };
 
 /** The request for a POSIX shell. */
 export function curl(request, { endpoint, withKey }) {
@@ -27,7 +25,9 @@ export function python(request, { base, withKey }) {
   ];
   const key = withKey ? `os.environ["${KEY}"]` : '"none"';
   const url = request.link ? JSON.stringify(request.link) : `f"data:${request.type};base64,{image}"`;
-  const given = Object.entries(options).map(([name, value]) => `    ${name}=${literal(value, PYTHON_FORM, 4)},`);
+  const given = Object.entries(options).map(
+    ([name, value]) => `    ${name}=${literal(value, PYTHON_FORM, 4)},`,
+  );
   return [
     ...(request.link ? [] : ["import base64"]),
     ...(withKey ? ["import os"] : []),
@@ -58,20 +58,4 @@ function expanding(text, { name, type }) {
   const file = `data:${type};base64,$(base64 < ${quoted(name)} | tr -d '\\n')`;
   const harmless = text.replace(/[\\$`]/g, "\\$&");
   return harmless.replace(JSON.stringify(IMAGE).replaceAll("\\", "\\\\"), () => `"${file}"`);
-}
-
-/** A value as JSON or Python writes it. Short lists stay on one line, as a person would write them. */
-function literal(value, form, indent = 0) {
-  if (value === null || typeof value === "boolean") return form.words[value];
-  if (typeof value !== "object") return JSON.stringify(value);
-  const inner = indent + form.step;
-  const list = Array.isArray(value);
-  const items = list
-    ? value.map((item) => literal(item, form, inner))
-    : Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${literal(item, form, inner)}`);
-  const [open, close] = list ? "[]" : "{}";
-  const line = `${open}${items.join(", ")}${close}`;
-  if (line.length + indent <= WIDTH && !line.includes("\n")) return line;
-  const pad = " ".repeat(inner);
-  return `${open}\n${pad}${items.join(`,\n${pad}`)}${form.comma}\n${" ".repeat(indent)}${close}`;
 }

@@ -24,7 +24,7 @@ export async function failure(response) {
   });
 }
 
-/** Ask for a completion and yield each chunk of it. Throws ApiError, and AbortError once `signal` is aborted. */
+/** Ask for a completion and yield its chunks. Throws ApiError, and AbortError once `signal` is aborted. */
 export async function* complete(body, { key, signal }) {
   const response = await fetch("v1/chat/completions", {
     method: "POST",
