@@ -18,6 +18,8 @@ TIMEOUT_S = 10.0
 RAY = "/apis/ray.io/v1"
 MERGE_PATCH = "application/merge-patch+json"
 DRY_RUN = {"dryRun": "All"}
+# The client gives 0 for a TLS connection that broke; 500 is what a server without its store says.
+PASSING = (0, 429, 500, 502, 503, 504)
 
 Json = dict[str, Any]
 
@@ -93,9 +95,9 @@ class Cluster:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"the API server does not answer ({type(error).__name__})") from None
         except ApiException as error:
-            raise ClusterError(_reason(error), int(error.status or 0)) from None
+            raise refusal(int(error.status or 0), _body(error)) from None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise ClusterError(_message(answer.status, data, f"{method} {path}"), answer.status)
+            raise refusal(int(answer.status), data)
         return data
 
     def get(self, path: str, **query: str) -> Json:
@@ -154,14 +156,16 @@ class Cluster:
         return self._api
 
 
-def _reason(error: ApiException) -> str:
-    body = error.body if isinstance(error.body, bytes) else str(error.body or "").encode()
-    return _message(int(error.status or 0), body, "request")
-
-
-def _message(status: int, body: bytes, what: str) -> str:
+def refusal(status: int, body: bytes) -> ClusterError | UnreachableError:
+    """The error for a status: UnreachableError for those that a server on its way down or up gives."""
+    if status in PASSING:
+        return UnreachableError(f"the API server does not answer ({status or 'connection broken'})")
     try:
         said = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
         said = body[:200].decode(errors="replace")
-    return redact(f"the API server refused ({status}): {said or what}")
+    return ClusterError(redact(f"the API server refused ({status}): {said or 'it gave no reason'}"), status)
+
+
+def _body(error: ApiException) -> bytes:
+    return error.body if isinstance(error.body, bytes) else str(error.body or "").encode()
