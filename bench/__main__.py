@@ -1,4 +1,4 @@
-"""Measures captions a second, latencies and memory: `python -m bench engine|http|beside|memory`."""
+"""Measures captions a second, latencies and memory: `python -m bench engine|http|hostile|beside|memory`."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import platform
 import time
 from pathlib import Path
 
-from bench import beside, engine, http, memory
+from bench import beside, engine, hostile, http, memory
 from bench.figures import HEADER, Figures
 
 
@@ -25,6 +25,8 @@ def main() -> None:
     watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
     watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
+    attacked = kinds.add_parser("hostile", help="a server that runs, among hostile requests")
+    attacked.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     served = kinds.add_parser("http", help="a server that runs")
     served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
@@ -42,6 +44,11 @@ def main() -> None:
         return
     if arguments.kind == "engine":
         found = engine.measure(arguments.seed, count=arguments.count)
+    elif arguments.kind == "hostile":
+        found, statuses = asyncio.run(
+            hostile.measure(arguments.url, count=arguments.count, seed=arguments.seed)
+        )
+        print(hostile.verdict(found, statuses))
     elif arguments.kind == "beside":
         found = beside.measure(arguments.seed, count=arguments.count)
     else:
