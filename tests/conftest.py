@@ -1,9 +1,12 @@
-"""What holds for every test."""
+"""What holds for every test, and the one server that all tests share."""
 
 import inspect
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.service.server import ROOT, serve
 
 # A busy machine may take long over any example.
 settings.register_profile("capstan", deadline=None)
@@ -16,3 +19,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         sentence = inspect.getdoc(getattr(item, "obj", None)) or ""
         if not sentence.partition("\n\n")[0].rstrip().endswith("."):
             raise pytest.UsageError(f"{item.nodeid}: the docstring is not a sentence of behaviour")
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of what `make serve` runs, with the example images open to requests."""
+    log = tmp_path_factory.mktemp("serve") / "serve.log"
+    environment = {"CAPSTAN_IMAGE_ROOTS": str(ROOT / "examples" / "images")}
+    with serve(ROOT / "examples" / "local.yaml", log, environment) as found:
+        yield found

@@ -1,0 +1,78 @@
+"""The page of a real server, with the embedded model behind it."""
+
+import os
+import subprocess
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.test_page import SHAPES, run
+from tests.browser.test_snippets import command, copied
+
+pytestmark = [pytest.mark.browser, pytest.mark.service]
+
+CAPTION = "a red circle left of a blue square"
+SECONDS = 60
+
+
+def choose(page: Page) -> None:
+    page.set_input_files("#file", SHAPES)
+    expect(page.locator("#tiling")).to_have_text("2 × 1 tiles of 56 px and a thumbnail: 12 tokens")
+
+
+def test_an_uploaded_image_is_captioned(address: str, visit: Visit) -> None:
+    """An uploaded image gets its caption in several pieces, with the figures of the answer."""
+    page = visit(address + "/")
+    expect(page.locator("#model")).to_have_text("embedded · cpu · float32")
+    choose(page)
+    run(page)
+    expect(page.get_by_role("status")).to_have_text(f"Caption: {CAPTION}")
+    expect(page.locator("#caption")).to_have_text(CAPTION)
+    assert page.locator("#caption .piece").count() > 1
+    for figure in ("first-word", "rate", "total", "tokens"):
+        expect(page.locator(f"#{figure}")).not_to_have_text("–")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_refused_image_says_why(address: str, visit: Visit) -> None:
+    """A file that is no image is refused in the server's words, with code and request_id."""
+    page = visit(address + "/", refused=415)
+    page.set_input_files("#file", {"name": "cat.png", "mimeType": "image/png", "buffer": b"no image"})
+    expect(page.locator("#unshown")).to_contain_text("cat.png")
+    run(page)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("code unsupported_image")
+    expect(alert).to_contain_text("request_id")
+    expect(page.locator("#run")).to_be_visible()
+
+
+def test_the_copied_code_is_captioned_too(address: str, visit: Visit) -> None:
+    """The copied curl line and the copied Python, run beside the image, print the caption."""
+    page = visit(address + "/")
+    choose(page)
+    for tab in ("curl", "Python"):
+        done = subprocess.run(  # noqa: S603 - what the page has just offered for copying
+            command(tab, copied(page, tab)),
+            cwd=SHAPES.parent,
+            env={"PATH": os.environ["PATH"], "HOME": str(SHAPES.parent)},
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert (CAPTION in done.stdout) == (tab == "Python")
+        assert "square" in done.stdout
+
+
+def test_the_headers_pass_the_proxy(address: str) -> None:
+    """The page's policy and types arrive through Serve's proxy, and a known file is not sent again."""
+    page = httpx.get(address + "/")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    script = httpx.get(address + "/static/main.js")
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    again = httpx.get(address + "/static/main.js", headers={"if-none-match": script.headers["etag"]})
+    assert again.status_code == 304
