@@ -1,4 +1,7 @@
-"""What is left of a release; the last file of this folder, since it ends the release of all others."""
+"""What is left of a release.
+
+It ends the release that the files before it share, and comes before test_rollouts, which needs its GPUs.
+"""
 
 from tests.e2e.release import Release
 from tests.e2e.waiting import until
