@@ -5,6 +5,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from time import perf_counter
 
 import torch
@@ -41,12 +42,16 @@ class Replica:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self.settings = settings
-        # Its processes start while the model loads.
-        self.pool = _decode_pool(settings)
-        self.engine = _engine(settings, gpus, self.pool.decode if self.pool else _decode_here(settings))
-        self.engine.start()
-        if self.pool:
-            self.pool.wait_until_ready()
+        with ExitStack() as undo:
+            # Its processes start while the model loads.
+            self.pool = _decode_pool(settings)
+            if self.pool:
+                undo.callback(self.pool.close)
+            self.engine = _engine(settings, gpus, self.pool.decode if self.pool else _decode_here(settings))
+            self.engine.start()
+            if self.pool:
+                self.pool.wait_until_ready()
+            undo.pop_all()
         self.fetcher = Fetcher(_fetch_options(settings))
         self.backend = Backend(self.engine, settings, settings.generation_defaults, self.fetcher)
         logger.info("ready in %.1f s: %s", perf_counter() - start, self.engine.describe())
