@@ -1,6 +1,5 @@
 """The body of POST /caption, in each form that it may come in, becomes images and how to caption them."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,16 +8,12 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from service.api.images import NamedImage, check_count
+from service.api.offload import read_sent
 from service.api.schemas.caption import SOURCES, CaptionRequest, Generation, ImageSource
 from service.api.validation import field_error
 from service.errors import ErrorCode, RequestError
 from service.media.size import too_many_bytes
 from service.settings import Settings
-
-KINDS: dict[str, str] = {"image": "base64", "image_url": "url", "image_path": "path"}
-
-# A body longer than this is read by a thread, so that other requests do not wait for it.
-INLINE_BODY = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +43,7 @@ async def read_caption_body(request: Request, settings: Settings) -> CaptionBody
 
 
 async def _from_json(body: bytes, settings: Settings) -> CaptionBody:
-    read = asyncio.to_thread(_validate, body) if len(body) > INLINE_BODY else None
-    fields = _validate(body) if read is None else await read
+    fields = await read_sent(_validate, body)
     named = [name for name in (*SOURCES, "images") if getattr(fields, name) is not None]
     if len(named) != 1:
         raise _one_source(named)

@@ -1,6 +1,5 @@
 """The body of POST /v1/chat/completions becomes a request of the engine."""
 
-import asyncio
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,14 +10,12 @@ from pydantic import ValidationError
 from service.api.backend import Backend
 from service.api.chat_parameters import without_unsupported
 from service.api.images import NamedImage, read_images
+from service.api.offload import read_sent
 from service.api.schemas.chat import AnyMessage, ChatRequest, ImagePart
 from service.api.validation import field_error
 from service.engine.request import EncodedImage, Role, Sampling, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
-
-# A body longer than this is read by a thread, so that other requests do not wait for it.
-INLINE_BODY = 256 * 1024
 
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
@@ -47,10 +44,7 @@ async def read_chat_body(request: Request) -> ChatRequest:
 
     Raises RequestError for a field that is missing, unknown, out of bounds or not supported.
     """
-    body = await request.body()
-    if len(body) > INLINE_BODY:
-        return await asyncio.to_thread(_validate, body)
-    return _validate(body)
+    return await read_sent(_validate, await request.body())
 
 
 def _validate(body: bytes) -> ChatRequest:

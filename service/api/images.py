@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.api.backend import Backend
+from service.api.offload import read_sent
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits
 from service.media.sources import decode_base64, read_path
 from service.settings import Settings
-
-# Below this many characters, handing base64 to a thread takes longer than decoding it.
-INLINE_BASE64 = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +67,7 @@ async def _read(image: NamedImage, backend: Backend) -> bytes:
         return await backend.fetcher.fetch(image.value, field=image.field)
     if image.kind == "path":
         return await asyncio.to_thread(read_path, image.value, backend.settings.image_roots, limits)
-    if len(image.value) > INLINE_BASE64:
-        return await asyncio.to_thread(decode_base64, image.value, limits)
-    return decode_base64(image.value, limits)
+    return await read_sent(decode_base64, image.value, limits)
 
 
 def check_count(count: int, settings: Settings, *, field: str) -> None:
