@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from k8s import deploying, diagnosing, keys_cli, looking, reading
-from k8s.duration import seconds
+from k8s.commands import deploying, diagnosing, keys_cli, looking, reading
+from k8s.commands.duration import seconds
+from k8s.commands.options import shared
+from k8s.commands.session import Session
+from k8s.doors.process import redact
+from k8s.doors.release import Values, find_chart
 from k8s.errors import CapstanError, ExitCode
-from k8s.options import shared
-from k8s.process import redact
-from k8s.release import Values, find_chart
-from k8s.rollout import Wishes
-from k8s.session import Session
+from k8s.rollout.rollout import Wishes
 
 app = typer.Typer(
     name="capstan",

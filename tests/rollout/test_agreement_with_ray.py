@@ -5,7 +5,7 @@ import warnings
 import pytest
 import yaml
 
-from k8s.classify import Effect, classify
+from k8s.rules.classify import Effect, classify
 from tests.rollout.objects import Json
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from k8s.classify import Effect, Plan, classify, differences, drift, same_cluster, shown
+from k8s.rules.classify import Effect, Plan, classify, differences, drift, same_cluster, shown
 from tests.rollout.objects import Change, Json, app, at, deployment, recorded, serve, service
 
 POOL = "workerGroupSpecs.0"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from k8s.cluster import refusal
+from k8s.doors.cluster import refusal
 from k8s.errors import ClusterError, UnreachableError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from k8s.doctor import (
+from k8s.rules.doctor import (
     Level,
     crd,
     gpus,

@@ -5,7 +5,18 @@ from typing import Any
 
 import pytest
 
-from k8s.headroom import GPU_RESOURCES, Want, account, amount, more, needs, quantity, rooms, takes, wants
+from k8s.rules.headroom import (
+    GPU_RESOURCES,
+    Want,
+    account,
+    amount,
+    more,
+    needs,
+    quantity,
+    rooms,
+    takes,
+    wants,
+)
 from tests.rollout.objects import Json, at, recorded, service
 
 GPU = GPU_RESOURCES[0]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from k8s import keys
 from k8s.cli import main
+from k8s.commands import keys
 from k8s.errors import RefusedError, UsageError
 from service.api.access.keys import Key, parse_keys
 from service.errors import StartupError

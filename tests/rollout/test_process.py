@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from k8s.doors.process import Processes, find_tool, redact, secrets_of
 from k8s.errors import ToolError
-from k8s.process import Processes, find_tool, redact, secrets_of
 
 
 @pytest.fixture

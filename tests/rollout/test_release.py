@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from k8s.doors.release import Revision, Values, find_chart, image_values, last_deployed, stuck
 from k8s.errors import UsageError
-from k8s.release import Revision, Values, find_chart, image_values, last_deployed, stuck
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from k8s.duration import seconds
+from k8s.commands.duration import seconds
 from k8s.errors import UsageError
-from k8s.history import FAILED, SERVING, Entry, last_good, read
-from k8s.lock import expired, held
+from k8s.rollout.history import FAILED, SERVING, Entry, last_good, read
+from k8s.rollout.lock import expired, held
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 

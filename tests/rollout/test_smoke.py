@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from k8s.pods import Answer
-from k8s.smoke import EXPECTED, known_image, proxy_pod, question, read, run
+from k8s.doors.pods import Answer
+from k8s.rollout.smoke import EXPECTED, known_image, proxy_pod, question, read, run
 from tests.rollout.objects import recorded
 from tests.rollout.test_watch import World
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from k8s import serve
 from k8s.errors import UnreachableError
-from k8s.objects import Event, Pod, Service
-from k8s.serve import config_of, replicas_wanted, takes
-from k8s.watch import Clock, Goal, Snapshot, State, Verdict, WatchError, judge, watch
+from k8s.rollout.watch import Clock, Goal, Snapshot, State, Verdict, WatchError, judge, watch
+from k8s.state import serve
+from k8s.state.objects import Event, Pod, Service
+from k8s.state.serve import config_of, replicas_wanted, takes
 from tests.rollout.objects import Json, recorded
 
 NOW = datetime(2026, 11, 21, 9, 40, 0, tzinfo=UTC)

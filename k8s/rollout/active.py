@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from k8s.classify import MUTED_HEAD
-from k8s.cluster import Cluster
-from k8s.objects import Pod
-from k8s.plan import serving_cluster
-from k8s.watch import Snapshot
+from k8s.doors.cluster import Cluster
+from k8s.rollout.plan import serving_cluster
+from k8s.rollout.watch import Snapshot
+from k8s.rules.classify import MUTED_HEAD
+from k8s.state.objects import Pod
 
 Json = dict[str, Any]
 

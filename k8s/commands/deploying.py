@@ -8,15 +8,15 @@ from typing import Any
 
 import typer
 
-from k8s.cluster import Cluster
+from k8s.commands.session import Session
+from k8s.doors.cluster import Cluster
+from k8s.doors.process import redact
+from k8s.doors.release import Release, Values, last_deployed
 from k8s.errors import ClusterError, ExitCode, RefusedError, UsageError
-from k8s.history import stamp
-from k8s.lock import Lock
-from k8s.plan import Proposal, compare, propose, require_kuberay
-from k8s.process import redact
-from k8s.release import Release, Values, last_deployed
-from k8s.rollout import Result, Rollout, Wishes, check_room, propose_deploy, unstick
-from k8s.session import Session
+from k8s.rollout.history import stamp
+from k8s.rollout.lock import Lock
+from k8s.rollout.plan import Proposal, compare, propose, require_kuberay
+from k8s.rollout.rollout import Result, Rollout, Wishes, check_room, propose_deploy, unstick
 
 STRATEGIES = ("beside", "replace")
 # The chart serves this model on this pool where the values name none.

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from k8s.objects import Pod
-from k8s.pods import SERVE_PORT, Answer
-from k8s.serve import is_embedded
+from k8s.doors.pods import SERVE_PORT, Answer
+from k8s.state.objects import Pod
+from k8s.state.serve import is_embedded
 
 EXPECTED = "a red circle left of a blue square"
 MAX_TOKENS = 64

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from k8s import doctor as checks
-from k8s.cluster import RAY, Cluster
-from k8s.doctor import Finding, Level
+from k8s.commands.session import Session
+from k8s.doors.cluster import RAY, Cluster
+from k8s.doors.process import find_tool
+from k8s.doors.release import Release, Values, find_chart
 from k8s.errors import CapstanError, ClusterError, ToolError, UsageError
-from k8s.plan import ray_service
-from k8s.process import find_tool
-from k8s.release import Release, Values, find_chart
-from k8s.session import Session
+from k8s.rollout.plan import ray_service
+from k8s.rules import doctor as checks
+from k8s.rules.doctor import Finding, Level
 
 Json = Mapping[str, Any]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from k8s import status as statuses
-from k8s.cluster import Cluster
+from k8s.commands import status as statuses
+from k8s.commands.session import Session
+from k8s.commands.status import Status
+from k8s.doors.cluster import Cluster
+from k8s.doors.pods import Pods
+from k8s.doors.release import Release, Revision
 from k8s.errors import ClusterError, RefusedError, UnreachableError
-from k8s.history import Entry, History
-from k8s.observe import Observer
-from k8s.plan import ray_service
-from k8s.pods import Pods
-from k8s.release import Release, Revision
-from k8s.serve import config_of
-from k8s.session import Session
-from k8s.status import Status
+from k8s.rollout.history import Entry, History
+from k8s.rollout.observe import Observer
+from k8s.rollout.plan import ray_service
+from k8s.state.serve import config_of
 
 Json = Mapping[str, Any]
 INTERVAL_S = 2.0

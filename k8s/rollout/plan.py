@@ -6,13 +6,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from k8s import classify, headroom
-from k8s.classify import Plan, same_cluster
-from k8s.cluster import RAY, Cluster
+from k8s.doors.cluster import RAY, Cluster
+from k8s.doors.release import Release, Values, last_deployed, stuck
 from k8s.errors import ClusterError, RefusedError, UsageError
-from k8s.headroom import Account, Want
-from k8s.objects import CLUSTER_LABEL
-from k8s.release import Release, Values, last_deployed, stuck
+from k8s.rules import classify, headroom
+from k8s.rules.classify import Plan, same_cluster
+from k8s.rules.headroom import Account, Want
+from k8s.state.objects import CLUSTER_LABEL
 
 Json = dict[str, Any]
 

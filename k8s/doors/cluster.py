@@ -10,9 +10,9 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
+from k8s.doors.place import Place
+from k8s.doors.process import redact
 from k8s.errors import ClusterError, UnreachableError, UsageError
-from k8s.place import Place
-from k8s.process import redact
 
 TIMEOUT_S = 10.0
 RAY = "/apis/ray.io/v1"

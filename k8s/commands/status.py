@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from k8s import headroom
-from k8s.objects import Pod
-from k8s.serve import replicas_wanted
-from k8s.watch import Snapshot
+from k8s.rollout.watch import Snapshot
+from k8s.rules import headroom
+from k8s.state.objects import Pod
+from k8s.state.serve import replicas_wanted
 
 Json = Mapping[str, Any]
 EVENTS = 8

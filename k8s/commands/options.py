@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from k8s.display import Display
-from k8s.place import Place
-from k8s.session import Session
+from k8s.commands.display import Display
+from k8s.commands.session import Session
+from k8s.doors.place import Place
 
 SHARED = "Where and how"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from k8s import headroom
-from k8s.failures import IMAGE_REASONS
-from k8s.objects import Pod
+from k8s.rules import headroom
+from k8s.rules.failures import IMAGE_REASONS
+from k8s.state.objects import Pod
 
 Json = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from k8s.cluster import Cluster
+from k8s.doors.cluster import Cluster
 from k8s.errors import CapstanError, ClusterError, LockHeldError
 
 LEASE_S = 30

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from k8s.cluster import Cluster
-from k8s.display import Display
-from k8s.place import Place
-from k8s.process import Processes
-from k8s.release import Release
+from k8s.commands.display import Display
+from k8s.doors.cluster import Cluster
+from k8s.doors.place import Place
+from k8s.doors.process import Processes
+from k8s.doors.release import Release
 
 
 @dataclass(frozen=True, slots=True)

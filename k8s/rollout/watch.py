@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from k8s import failures
 from k8s.errors import RolloutError, UnreachableError
-from k8s.failures import Failure
-from k8s.objects import Event, Pod, Service
-from k8s.serve import HEALTHY, RUNNING, App, replicas_wanted, takes
+from k8s.rules import failures
+from k8s.rules.failures import Failure
+from k8s.state.objects import Event, Pod, Service
+from k8s.state.serve import HEALTHY, RUNNING, App, replicas_wanted, takes
 
 INTERVAL_S = 2.0
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from k8s.objects import Container, Event, Pod
-from k8s.serve import App
+from k8s.state.objects import Container, Event, Pod
+from k8s.state.serve import App
 
 # A scheduler may need a moment while other pods go; an image registry may stumble once.
 SCHEDULING_GRACE_S = 20.0

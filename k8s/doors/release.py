@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from k8s.doors.place import Place
+from k8s.doors.process import Processes
 from k8s.errors import RefusedError, ToolError, UsageError
-from k8s.place import Place
-from k8s.process import Processes
 
 HELM_TIMEOUT_S = 120.0
 KEPT_REVISIONS = 20
@@ -80,9 +80,7 @@ def find_chart(said: Path | None) -> Path:
 
     Raises UsageError where there is none.
     """
-    places = (
-        [said] if said else [Path(__file__).parent.parent / CHART_DIRECTORY, Path.cwd() / CHART_DIRECTORY]
-    )
+    places = [said] if said else [Path(__file__).parents[2] / CHART_DIRECTORY, Path.cwd() / CHART_DIRECTORY]
     for place in places:
         if place.is_file() or (place / "Chart.yaml").is_file():
             return place

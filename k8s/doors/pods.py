@@ -15,7 +15,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import portforward
 
-from k8s.cluster import Cluster
+from k8s.doors.cluster import Cluster
 from k8s.errors import ClusterError, UnreachableError
 
 DASHBOARD_PORT = 8265

@@ -6,20 +6,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from k8s import headroom, smoke
-from k8s.active import align
-from k8s.cluster import Cluster
+from k8s.doors.cluster import Cluster
+from k8s.doors.pods import Pods
+from k8s.doors.release import Release, Values, last_deployed, stuck
 from k8s.errors import CapstanError, RefusedError, RolledBackError, RolloutError, UnreachableError
-from k8s.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
-from k8s.insist import LIMIT_S, insist
-from k8s.lock import holder_name
-from k8s.observe import Observer
-from k8s.plan import Proposal, propose, ray_service
-from k8s.pods import Pods
-from k8s.release import Release, Values, last_deployed, stuck
-from k8s.restore import Restorer
-from k8s.serve import config_of
-from k8s.watch import Clock, Goal, Snapshot, WatchError, watch
+from k8s.rollout import smoke
+from k8s.rollout.active import align
+from k8s.rollout.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
+from k8s.rollout.insist import LIMIT_S, insist
+from k8s.rollout.lock import holder_name
+from k8s.rollout.observe import Observer
+from k8s.rollout.plan import Proposal, propose, ray_service
+from k8s.rollout.restore import Restorer
+from k8s.rollout.watch import Clock, Goal, Snapshot, WatchError, watch
+from k8s.rules import headroom
+from k8s.state.serve import config_of
 
 Json = Mapping[str, Any]
 Say = Callable[[str], None]

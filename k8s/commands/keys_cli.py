@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from k8s import keys
+from k8s.commands import keys
 
 app = typer.Typer(name="keys", no_args_is_help=True, help="Make API keys (docs/access.md).")
 

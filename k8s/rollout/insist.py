@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from k8s.errors import UnreachableError
-from k8s.watch import INTERVAL_S, Clock
+from k8s.rollout.watch import INTERVAL_S, Clock
 
 LIMIT_S = 120.0
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from k8s import serve
-from k8s.cluster import Cluster
+from k8s.doors.cluster import Cluster
+from k8s.doors.pods import Pods
 from k8s.errors import ClusterError
-from k8s.objects import CLUSTER_LABEL, ORIGIN_LABEL, Event, Pod, Service
-from k8s.pods import Pods
-from k8s.serve import App
-from k8s.watch import Snapshot
+from k8s.rollout.watch import Snapshot
+from k8s.state import serve
+from k8s.state.objects import CLUSTER_LABEL, ORIGIN_LABEL, Event, Pod, Service
+from k8s.state.serve import App
 
 Json = Mapping[str, Any]
 

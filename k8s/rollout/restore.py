@@ -9,14 +9,14 @@ from the status, its RayCluster deleted, and the strategy as it was.
 from collections.abc import Callable
 from typing import Any
 
-from k8s.active import align
-from k8s.classify import same_cluster
-from k8s.cluster import Cluster
-from k8s.observe import Observer
-from k8s.pods import Pods
-from k8s.release import Release
-from k8s.serve import config_of
-from k8s.watch import Clock, Goal, Snapshot, watch
+from k8s.doors.cluster import Cluster
+from k8s.doors.pods import Pods
+from k8s.doors.release import Release
+from k8s.rollout.active import align
+from k8s.rollout.observe import Observer
+from k8s.rollout.watch import Clock, Goal, Snapshot, watch
+from k8s.rules.classify import same_cluster
+from k8s.state.serve import config_of
 
 Json = dict[str, Any]
 

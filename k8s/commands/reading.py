@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from k8s.commands.looking import service_name
+from k8s.commands.session import Session
+from k8s.doors.pods import DASHBOARD_PORT, Pods
+from k8s.doors.process import redact
 from k8s.errors import RefusedError, UnreachableError
-from k8s.looking import service_name
-from k8s.observe import Observer
-from k8s.pods import DASHBOARD_PORT, Pods
-from k8s.process import redact
-from k8s.serve import App
-from k8s.session import Session
-from k8s.watch import Snapshot
+from k8s.rollout.observe import Observer
+from k8s.rollout.watch import Snapshot
+from k8s.state.serve import App
 
 INTERVAL_S = 2.0
 FOLLOWED_LINES = 1000

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from k8s.cluster import Cluster
+from k8s.doors.cluster import Cluster
 from k8s.errors import ClusterError
 
 KEPT = 20

@@ -1,0 +1,1 @@
+"""What decides about a rollout: effects, room, failures, verdicts, checks. Pure."""

@@ -1,0 +1,1 @@
+"""What the helper reads of a cluster, as frozen values. Pure."""
