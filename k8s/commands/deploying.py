@@ -15,8 +15,10 @@ from k8s.doors.release import Release, Values, last_deployed
 from k8s.errors import ClusterError, ExitCode, RefusedError, UsageError
 from k8s.rollout.history import stamp
 from k8s.rollout.lock import Lock
-from k8s.rollout.plan import Proposal, compare, propose, require_kuberay
-from k8s.rollout.rollout import Result, Rollout, Wishes, check_room, propose_deploy, unstick
+from k8s.rollout.plan import compare, propose, require_kuberay
+from k8s.rollout.restore import unstick
+from k8s.rollout.rollout import Result, Rollout, Wishes
+from k8s.rules.proposal import Proposal, check_room
 
 STRATEGIES = ("beside", "replace")
 # The chart serves this model on this pool where the values name none.
@@ -54,7 +56,8 @@ def deploy(session: Session, chart: Path, values: Values, wishes: Wishes, *, ask
     ensure_namespace(cluster)
 
     def act(rollout: Rollout) -> Result:
-        proposal = propose_deploy(rollout, chart, values)
+        unstick(cluster, rollout.release, rollout.say)
+        proposal = propose(cluster, rollout.release, chart, values)
         announce(session, proposal, ask=ask)
         return rollout.deploy(chart, values, wishes, proposal)
 
@@ -93,7 +96,7 @@ def rollback(session: Session, revision: int | None, wishes: Wishes, *, ask: boo
     require_kuberay(cluster)
 
     def act(rollout: Rollout) -> Result:
-        unstick(rollout)
+        unstick(cluster, release, rollout.say)
         known = release.history()
         if not known:
             raise RefusedError(f"release {release.name} does not exist in namespace {release.namespace}")

@@ -11,8 +11,8 @@ from k8s.doors.process import find_tool
 from k8s.doors.release import Release, Values, find_chart
 from k8s.errors import CapstanError, ClusterError, ToolError, UsageError
 from k8s.rollout.plan import ray_service
-from k8s.rules import doctor as checks
-from k8s.rules.doctor import Finding, Level
+from k8s.rules.checks import capacity, classes, platform, pods
+from k8s.rules.checks.finding import Finding, Level
 
 Json = Mapping[str, Any]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -30,22 +30,22 @@ def find(session: Session, chart: Path | None, values: Values) -> list[Finding]:
     findings = [_tool("helm"), _tool("kubectl")]
     cluster = session.cluster()
     version = cluster.get("/version")
-    findings.append(checks.kubernetes(version))
+    findings.append(platform.kubernetes(version))
     wanted = _rendered(session.release(cluster), chart, values, findings)
     service = ray_service(wanted) or {}
     steps: list[Callable[[], list[Finding]]] = [
         lambda: [
-            checks.crd(n, cluster.find(f"{CRDS}/{n}")) for n in ("rayservices.ray.io", "rayclusters.ray.io")
+            platform.crd(n, cluster.find(f"{CRDS}/{n}")) for n in ("rayservices.ray.io", "rayclusters.ray.io")
         ],
-        lambda: [checks.operator(cluster.items("/apis/apps/v1/deployments"), _clusters(cluster))],
-        lambda: [checks.ingress(cluster.items("/apis/networking.k8s.io/v1/ingressclasses"), wanted)],
-        lambda: checks.gpus(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"), service),
-        lambda: checks.quotas(cluster.items(f"{cluster.core}/resourcequotas")),
-        lambda: [checks.storage(cluster.items("/apis/storage.k8s.io/v1/storageclasses"), wanted)],
-        lambda: checks.secrets(
-            checks.secrets_wanted(service), lambda name: cluster.find(f"{cluster.core}/secrets/{name}")
+        lambda: [platform.operator(cluster.items("/apis/apps/v1/deployments"), _clusters(cluster))],
+        lambda: [classes.ingress(cluster.items("/apis/networking.k8s.io/v1/ingressclasses"), wanted)],
+        lambda: capacity.gpus(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"), service),
+        lambda: capacity.quotas(cluster.items(f"{cluster.core}/resourcequotas")),
+        lambda: [classes.storage(cluster.items("/apis/storage.k8s.io/v1/storageclasses"), wanted)],
+        lambda: pods.secrets(
+            pods.secrets_wanted(service), lambda name: cluster.find(f"{cluster.core}/secrets/{name}")
         ),
-        lambda: checks.images(service, cluster.items(f"{cluster.core}/pods")),
+        lambda: pods.images(service, cluster.items(f"{cluster.core}/pods")),
     ]
     for step in steps:
         try:

@@ -15,6 +15,7 @@ from k8s.errors import ClusterError, RefusedError, UnreachableError
 from k8s.rollout.history import Entry, History
 from k8s.rollout.observe import Observer
 from k8s.rollout.plan import ray_service
+from k8s.rules.nodes import gpus, rooms
 from k8s.state.serve import config_of
 
 Json = Mapping[str, Any]
@@ -129,7 +130,7 @@ def service_name(release: Release, history: list[Revision]) -> str:
 def free_gpus(cluster: Cluster) -> Mapping[str, tuple[int, int]]:
     """Free and allocatable GPUs; nothing where this account may not list nodes."""
     try:
-        return statuses.gpus(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"))
+        return gpus(rooms(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods")))
     except ClusterError as error:
         if error.status == HTTPStatus.FORBIDDEN:
             return {}

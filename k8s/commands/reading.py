@@ -11,8 +11,8 @@ from k8s.doors.pods import DASHBOARD_PORT, Pods
 from k8s.doors.process import redact
 from k8s.errors import RefusedError, UnreachableError
 from k8s.rollout.observe import Observer
-from k8s.rollout.watch import Snapshot
 from k8s.state.serve import App
+from k8s.state.snapshot import Snapshot
 
 INTERVAL_S = 2.0
 FOLLOWED_LINES = 1000

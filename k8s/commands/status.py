@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from k8s.rollout.watch import Snapshot
-from k8s.rules import headroom
 from k8s.state.objects import Pod
 from k8s.state.serve import replicas_wanted
+from k8s.state.snapshot import Snapshot
 
 Json = Mapping[str, Any]
 EVENTS = 8
@@ -86,11 +85,6 @@ def models(seen: Snapshot, configs: Mapping[str, Json]) -> list[Model]:
         message = app.message or next((d.message for d in app.deployments if d.message), "")
         found.append(Model(name, app.status, running, wanted, least, most, message.strip()[:300]))
     return found
-
-
-def gpus(nodes: Sequence[Json], pods: Sequence[Json]) -> Mapping[str, tuple[int, int]]:
-    """Free and allocatable GPUs of the cluster, by resource."""
-    return headroom.account([], headroom.rooms(nodes, pods)).gpus
 
 
 def events(seen: Snapshot) -> tuple[str, ...]:

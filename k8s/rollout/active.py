@@ -5,9 +5,9 @@ from typing import Any
 
 from k8s.doors.cluster import Cluster
 from k8s.rollout.plan import serving_cluster
-from k8s.rollout.watch import Snapshot
-from k8s.rules.classify import MUTED_HEAD
+from k8s.rules.ray_cluster import MUTED_HEAD
 from k8s.state.objects import Pod
+from k8s.state.snapshot import Snapshot
 
 Json = dict[str, Any]
 

@@ -8,10 +8,10 @@ from typing import Any
 from k8s.doors.cluster import Cluster
 from k8s.doors.pods import Pods
 from k8s.errors import ClusterError
-from k8s.rollout.watch import Snapshot
 from k8s.state import serve
 from k8s.state.objects import CLUSTER_LABEL, ORIGIN_LABEL, Event, Pod, Service
 from k8s.state.serve import App
+from k8s.state.snapshot import Snapshot
 
 Json = Mapping[str, Any]
 

@@ -1,7 +1,6 @@
 """Making a plan: what is rendered, what runs, what that means, and whether there is room. Changes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -9,44 +8,18 @@ from typing import Any
 from k8s.doors.cluster import RAY, Cluster
 from k8s.doors.release import Release, Values, last_deployed, stuck
 from k8s.errors import ClusterError, RefusedError, UsageError
-from k8s.rules import classify, headroom
-from k8s.rules.classify import Plan, same_cluster
-from k8s.rules.headroom import Account, Want
+from k8s.rules.change import Plan
+from k8s.rules.classify import classify
+from k8s.rules.headroom import Account, account
+from k8s.rules.nodes import rooms
+from k8s.rules.proposal import Proposal
+from k8s.rules.ray_cluster import same_cluster
+from k8s.rules.wants import Want, more, wants
 from k8s.state.objects import CLUSTER_LABEL
 
 Json = dict[str, Any]
 
 SERVICE_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayservices.ray.io"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What a deploy would do: the plan, the RayService before and after, and the room there is for it."""
-
-    plan: Plan
-    before: Json | None
-    after: Json
-    cluster: Json | None
-    objects: tuple[str, ...]
-    """Other objects that would change."""
-    account: Account | None
-
-    @property
-    def name(self) -> str:
-        """The RayService's name."""
-        return str(self.after["metadata"]["name"])
-
-    @property
-    def new_cluster(self) -> bool:
-        """Whether a second cluster starts: not where the spec only returns to the cluster that serves."""
-        wanted = self.after["spec"]["rayClusterConfig"]
-        returns = self.cluster is not None and same_cluster(self.cluster["spec"], wanted)
-        return self.plan.new_cluster and not returns
-
-    @property
-    def changes(self) -> bool:
-        """Whether there is anything to do."""
-        return self.plan.first or bool(self.plan.changes) or bool(self.objects)
 
 
 def propose(cluster: Cluster, release: Release, chart: Path, values: Values) -> Proposal:
@@ -72,7 +45,7 @@ def compare(cluster: Cluster, installed: list[Json], rendered: list[Json]) -> Pr
     before = cluster.find(f"{cluster.ray}/rayservices/{name}")
     after = _after(cluster, ray_service(installed), wanted, before)
     active = serving_cluster(cluster, before)
-    plan = classify.classify(before, after, active)
+    plan = classify(before, after, active)
     return Proposal(
         plan,
         before,
@@ -142,7 +115,7 @@ def room(cluster: Cluster, wanted: list[Want]) -> Account | None:
         if error.status == HTTPStatus.FORBIDDEN:
             return None
         raise
-    return headroom.account(wanted, headroom.rooms(nodes, pods), quotas, may_grow=may_grow(cluster))
+    return account(wanted, rooms(nodes, pods), quotas, may_grow=may_grow(cluster))
 
 
 def may_grow(cluster: Cluster) -> bool:
@@ -177,10 +150,10 @@ def _account(cluster: Cluster, plan: Plan, after: Json, active: Json | None) -> 
     wanted = after["spec"]["rayClusterConfig"]
     returns = active is not None and same_cluster(active["spec"], wanted)
     if plan.new_cluster and not returns:
-        return room(cluster, headroom.wants(wanted))
+        return room(cluster, wants(wanted))
     if active is not None:
-        more = headroom.more(active["spec"], wanted)
-        return room(cluster, more) if more else Account()
+        added = more(active["spec"], wanted)
+        return room(cluster, added) if added else Account()
     return Account()
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from k8s.doors.cluster import Cluster
 from k8s.doors.pods import Pods
-from k8s.doors.release import Release
+from k8s.doors.release import Release, last_deployed, stuck
 from k8s.rollout.active import align
 from k8s.rollout.observe import Observer
-from k8s.rollout.watch import Clock, Goal, Snapshot, watch
-from k8s.rules.classify import same_cluster
+from k8s.rollout.watch import Clock, watch
+from k8s.rules.goal import Goal
+from k8s.rules.ray_cluster import same_cluster
 from k8s.state.serve import config_of
+from k8s.state.snapshot import Snapshot
 
 Json = dict[str, Any]
 
@@ -96,3 +98,18 @@ def _pending(service: Json) -> str:
 
 def _active(service: Json) -> str:
     return str(((service.get("status") or {}).get("activeServiceStatus") or {}).get("rayClusterName") or "")
+
+
+def unstick(cluster: Cluster, release: Release, say: Callable[[str], None]) -> None:
+    """Free a release that a dead helm process left pending: Helm refuses every upgrade of such a one."""
+    history = release.history()
+    if not stuck(history):
+        return
+    good = last_deployed(history)
+    say(f"revision {history[-1].number} is {history[-1].status}: a helm process died; clearing it away")
+    if good is None:
+        release.uninstall()
+        return
+    found = [o for o in release.manifest(good) if o.get("kind") == "RayService"]
+    name = found[0]["metadata"]["name"] if found else release.name
+    Restorer(cluster, release, name, say).go_back(good)

@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 
 from k8s.doors.cluster import Cluster
 from k8s.doors.pods import Pods
-from k8s.doors.release import Release, Values, last_deployed, stuck
-from k8s.errors import CapstanError, RefusedError, RolledBackError, RolloutError, UnreachableError
+from k8s.doors.release import Release, Values
+from k8s.errors import CapstanError, RolledBackError, RolloutError, UnreachableError
 from k8s.rollout import smoke
 from k8s.rollout.active import align
 from k8s.rollout.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
 from k8s.rollout.insist import LIMIT_S, insist
 from k8s.rollout.lock import holder_name
 from k8s.rollout.observe import Observer
-from k8s.rollout.plan import Proposal, propose, ray_service
 from k8s.rollout.restore import Restorer
-from k8s.rollout.watch import Clock, Goal, Snapshot, WatchError, watch
-from k8s.rules import headroom
-from k8s.state.serve import config_of
+from k8s.rollout.watch import Clock, WatchError, watch
+from k8s.rules.goal import Goal, goal_of, pools_of
+from k8s.rules.proposal import Proposal, check_room
+from k8s.state.snapshot import Snapshot
 
 Json = Mapping[str, Any]
 Say = Callable[[str], None]
@@ -76,7 +76,7 @@ class Rollout:
         restorer = Restorer(self.cluster, self.release, proposal.name, self.say)
         if proposal.plan.new_cluster:
             restorer.drop_pending()
-        lines = what(proposal)
+        lines = proposal.what()
         revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(lines)[:200]}")
         self._insist(lambda: restorer.thaw(proposal.after["spec"].get("upgradeStrategy")))
         entry = Entry(revision, holder_name(), stamp(), tuple(lines))
@@ -112,7 +112,7 @@ class Rollout:
         newest = self.release.history()[-1].number
         entry = entries.get(newest)
         if entry is None or entry.outcome != RUNNING:
-            if _settled(proposal):
+            if proposal.settled:
                 return Result(newest, 0.0, "nothing to do: what runs is what is wanted", changed=False)
             entry = entry or Entry(newest, holder_name(), stamp(), ("watched to its end",))
         self.say(f"revision {newest} was left in the middle; watching it to its end")
@@ -235,77 +235,3 @@ class Rollout:
             return {}
         serving = seen.service.active.cluster if seen.service and seen.service.active else ""
         return {a.name: a.deployed_at for a in seen.apps.get(serving, ())}
-
-
-def goal_of(proposal: Proposal, generation: int, deployed: Mapping[str, float]) -> Goal:
-    """What must be seen for a proposal to be done, once it is stored as that generation."""
-    old = proposal.cluster["metadata"]["name"] if proposal.cluster else ""
-    changed = {c.models[0] for c in proposal.plan.changes if len(c.models) == 1}
-    return Goal(
-        generation=generation,
-        configs=config_of(proposal.after),
-        new_cluster=proposal.new_cluster,
-        old_cluster=old,
-        deployed_before={n: at for n, at in deployed.items() if n in changed},
-    )
-
-
-def pools_of(service: Json) -> dict[str, int]:
-    """How many worker pods each pool of a RayService has, where that number is fixed."""
-    cluster = service["spec"]["rayClusterConfig"]
-    if cluster.get("enableInTreeAutoscaling"):
-        return {}
-    return {want.group: want.count for want in headroom.wants(cluster, head=False)}
-
-
-def what(proposal: Proposal) -> list[str]:
-    """The changes of a proposal, as the history keeps them."""
-    if proposal.plan.first:
-        return ["first installation"]
-    return [c.line() for c in proposal.plan.changes] or list(proposal.objects)
-
-
-def check_room(proposal: Proposal, *, replace: bool) -> None:
-    """Raise RefusedError where a rollout could not finish for want of room."""
-    account = proposal.account
-    if account is None or account.fits or replace:
-        return
-    numbers = "; ".join(account.lines())
-    if proposal.plan.first or not proposal.new_cluster:
-        raise RefusedError(
-            f"not enough room: {numbers}; add nodes, or ask for fewer replicas. Nothing was changed"
-        )
-    raise RefusedError(
-        f"a second cluster does not fit beside the first: {numbers}. Nothing was changed. Either add nodes, "
-        "or scale down first (capstan scale), or accept that nothing serves meanwhile (--strategy replace), "
-        "or upgrade in steps (upgradeStrategy.type=NewClusterWithIncrementalUpgrade, which needs a Gateway "
-        "and autoscaling)"
-    )
-
-
-def propose_deploy(rollout: Rollout, chart: Path, values: Values) -> Proposal:
-    """The proposal of a deploy, once a helm process that died in the middle is cleared away."""
-    unstick(rollout)
-    return propose(rollout.cluster, rollout.release, chart, values)
-
-
-def unstick(rollout: Rollout) -> None:
-    """Free a release that a dead helm process left pending: Helm refuses every upgrade of such a one."""
-    history = rollout.release.history()
-    if not stuck(history):
-        return
-    good = last_deployed(history)
-    rollout.say(
-        f"revision {history[-1].number} is {history[-1].status}: a helm process died; clearing it away"
-    )
-    if good is None:
-        rollout.release.uninstall()
-        return
-    service = ray_service(rollout.release.manifest(good))
-    name = service["metadata"]["name"] if service else rollout.release.name
-    Restorer(rollout.cluster, rollout.release, name, rollout.say).go_back(good)
-
-
-def _settled(proposal: Proposal) -> bool:
-    status = (proposal.before or {}).get("status") or {}
-    return not (status.get("pendingServiceStatus") or {}).get("rayClusterName")

@@ -1,165 +1,16 @@
-"""Watching a rollout to its end: what is seen, what is wanted, and the verdict on the one against the other.
-
-`judge` is pure. `watch` asks it again and again, with an injected clock, until it says done or failed, or the
-deadline passes.
-"""
+"""Watching a rollout to its end: asking for the verdict again and again until it says done or failed."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import Enum
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from k8s.errors import RolloutError, UnreachableError
-from k8s.rules import failures
 from k8s.rules.failures import Failure
-from k8s.state.objects import Event, Pod, Service
-from k8s.state.serve import HEALTHY, RUNNING, App, replicas_wanted, takes
+from k8s.rules.goal import Goal
+from k8s.rules.verdict import State, judge, waiting
+from k8s.state.snapshot import Snapshot
 
 INTERVAL_S = 2.0
-
-Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the cluster says at one moment. `apps`: Serve's account, of each Ray cluster that answers."""
-
-    service: Service | None
-    pods: tuple[Pod, ...] = ()
-    events: tuple[Event, ...] = ()
-    apps: Mapping[str, tuple[App, ...]] = field(default_factory=dict)
-    clusters: tuple[str, ...] = ()
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a rollout wants: these applications, at this generation, on a new cluster or the old one."""
-
-    generation: int
-    configs: Mapping[str, Json]
-    new_cluster: bool = False
-    old_cluster: str = ""
-    deployed_before: Mapping[str, float] = field(default_factory=dict)
-    """When Serve last took each application's config before the change, in Serve's own time."""
-    pools: Mapping[str, int] = field(default_factory=dict)
-    """How many worker pods each pool must have; pools that are not named may have any number."""
-    patient: bool = False
-    """Whether to wait until the deadline whatever fails."""
-
-
-class State(Enum):
-    """What a verdict says."""
-
-    WAITING = "waiting"
-    DONE = "done"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A state, and the sentence that says why."""
-
-    state: State
-    sentence: str
-    failure: Failure | None = None
-
-
-def judge(seen: Snapshot, goal: Goal) -> Verdict:  # noqa: PLR0911 - one condition after another
-    """Whether the rollout is done, has failed, or what it waits for."""
-    service = seen.service
-    if service is None:
-        return _waiting("the RayService does not exist yet")
-    if service.observed < goal.generation:
-        return _waiting(f"KubeRay has not read generation {goal.generation} yet (it read {service.observed})")
-    target = service.pending or service.active
-    if target is None:
-        return _waiting("KubeRay has made no cluster yet")
-    failure = _failure(seen, goal, target.cluster)
-    if failure and not goal.patient:
-        return Verdict(State.FAILED, failure.sentence, failure)
-    if goal.new_cluster and service.pending is None and target.cluster == goal.old_cluster:
-        return _waiting("KubeRay has not begun the new cluster yet")
-    if missing := _unfinished(seen, goal, target.cluster) or _uneven(seen, goal, target.cluster):
-        return _waiting(missing)
-    if service.pending is not None:
-        return _waiting(f"every application runs on {target.cluster}; KubeRay has not moved the traffic yet")
-    if not service.ready:
-        return _waiting("the RayService is not Ready: no pod answers as a proxy")
-    left = [c for c in seen.clusters if c != target.cluster]
-    if left:
-        return _waiting(f"{', '.join(left)}: served its last requests, not deleted yet")
-    return Verdict(State.DONE, f"every application runs as wanted on {target.cluster}")
-
-
-def _waiting(sentence: str) -> Verdict:
-    return Verdict(State.WAITING, sentence)
-
-
-def _failure(seen: Snapshot, goal: Goal, cluster: str) -> Failure | None:
-    pods = [p for p in seen.pods if p.cluster == cluster]
-    retries = {name: _retries(config) for name, config in goal.configs.items()}
-    apps = [a for a in seen.apps.get(cluster, ()) if _taken(a, goal)]
-    return (
-        failures.of_apps(apps, retries)
-        or failures.of_pods(pods, seen.events, seen.now)
-        or failures.of_events(seen.events, [cluster])
-    )
-
-
-def _retries(config: Json) -> int:
-    most = max((most for _, most in replicas_wanted(config).values()), default=1)
-    return min(3 * most, 20)
-
-
-def _taken(app: App, goal: Goal) -> bool:
-    """Whether Serve works towards the wanted config of this application."""
-    wanted = goal.configs.get(app.name)
-    if wanted is None:
-        return False
-    before = goal.deployed_before.get(app.name)
-    return takes(app.config, wanted) or (before is not None and app.deployed_at > before)
-
-
-def _unfinished(seen: Snapshot, goal: Goal, cluster: str) -> str | None:  # noqa: PLR0911
-    """What is missing on a cluster, or None where every application runs as wanted."""
-    apps = {a.name: a for a in seen.apps.get(cluster, ())}
-    if not apps:
-        return _pods_missing(seen, cluster)
-    for name, config in goal.configs.items():
-        app = apps.get(name)
-        if app is None or not _taken(app, goal):
-            return f"{name}: Serve on {cluster} has not taken the new config yet"
-        for deployment in app.deployments:
-            least, most = replicas_wanted(config).get(deployment.name, (deployment.wanted, deployment.wanted))
-            counted = f"{name}: {deployment.running} of {deployment.wanted} replicas run"
-            if not least <= deployment.wanted <= most:
-                return f"{name}: Serve aims at {deployment.wanted} replicas, wanted are {least} to {most}"
-            if deployment.status != HEALTHY or deployment.running != deployment.wanted:
-                return f"{counted} ({deployment.status}) on {cluster}"
-            if len(deployment.replicas) != deployment.wanted:
-                left = len(deployment.replicas) - deployment.wanted
-                return f"{counted}, {left} more are stopping on {cluster}"
-        if app.status != RUNNING:
-            return f"{name} is {app.status or 'not known'} on {cluster}"
-    extra = sorted(apps.keys() - goal.configs.keys())
-    return f"{', '.join(extra)}: still served, though no longer wanted" if extra else None
-
-
-def _uneven(seen: Snapshot, goal: Goal, cluster: str) -> str | None:
-    for pool, wanted in goal.pools.items():
-        has = sum(p.cluster == cluster and p.group == pool and not p.deleting for p in seen.pods)
-        if has != wanted:
-            return f"pool {pool} has {has} of {wanted} worker pods"
-    return None
-
-
-def _pods_missing(seen: Snapshot, cluster: str) -> str:
-    pods = [p for p in seen.pods if p.cluster == cluster and not p.deleting]
-    ready = sum(p.ready for p in pods)
-    return f"Serve on {cluster} does not answer yet; {ready} of {len(pods)} pods are ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +41,7 @@ def watch(
             seen = observe()
             verdict = judge(seen, goal)
         except UnreachableError as error:
-            verdict = _waiting(f"{error}; trying again")
+            verdict = waiting(f"{error}; trying again")
         if verdict.sentence != last:
             say(verdict.sentence)
         last = verdict.sentence

@@ -9,11 +9,13 @@ from k8s.commands.deploying import named, replaces, scaling
 from k8s.errors import RefusedError, UnreachableError, UsageError
 from k8s.rollout.active import idle_pods, patched
 from k8s.rollout.insist import insist
-from k8s.rollout.plan import Proposal, merge_patch, other_changes
-from k8s.rollout.rollout import check_room, goal_of, pools_of
+from k8s.rollout.plan import merge_patch, other_changes
 from k8s.rollout.watch import Clock
-from k8s.rules.classify import Plan, classify
+from k8s.rules.change import Plan
+from k8s.rules.classify import classify
+from k8s.rules.goal import goal_of, pools_of
 from k8s.rules.headroom import Account
+from k8s.rules.proposal import Proposal, check_room
 from tests.rollout.objects import Json, at, service
 from tests.rollout.test_watch import Time, World
 

@@ -5,7 +5,8 @@ import warnings
 import pytest
 import yaml
 
-from k8s.rules.classify import Effect, classify
+from k8s.rules.change import Effect
+from k8s.rules.classify import classify
 from tests.rollout.objects import Json
 
 

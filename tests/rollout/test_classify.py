@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from k8s.rules.classify import Effect, Plan, classify, differences, drift, same_cluster, shown
+from k8s.rules.change import Effect, Plan, shown
+from k8s.rules.classify import classify
+from k8s.rules.fields import differences
+from k8s.rules.ray_cluster import drift, same_cluster
 from tests.rollout.objects import Change, Json, app, at, deployment, recorded, serve, service
 
 POOL = "workerGroupSpecs.0"

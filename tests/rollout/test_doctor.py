@@ -2,19 +2,11 @@
 
 import pytest
 
-from k8s.rules.doctor import (
-    Level,
-    crd,
-    gpus,
-    images,
-    ingress,
-    kubernetes,
-    operator,
-    quotas,
-    secrets,
-    secrets_wanted,
-    storage,
-)
+from k8s.rules.checks.capacity import gpus, quotas
+from k8s.rules.checks.classes import ingress, storage
+from k8s.rules.checks.finding import Level
+from k8s.rules.checks.platform import crd, kubernetes, operator
+from k8s.rules.checks.pods import images, secrets, secrets_wanted
 from tests.rollout.objects import Json, at, recorded, service
 
 

@@ -5,18 +5,10 @@ from typing import Any
 
 import pytest
 
-from k8s.rules.headroom import (
-    GPU_RESOURCES,
-    Want,
-    account,
-    amount,
-    more,
-    needs,
-    quantity,
-    rooms,
-    takes,
-    wants,
-)
+from k8s.rules.headroom import account
+from k8s.rules.nodes import rooms, takes
+from k8s.rules.wants import Want, more, needs, wants
+from k8s.state.amounts import GPU_RESOURCES, amount, quantity
 from tests.rollout.objects import Json, at, recorded, service
 
 GPU = GPU_RESOURCES[0]

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from k8s.errors import UnreachableError
-from k8s.rollout.watch import Clock, Goal, Snapshot, State, Verdict, WatchError, judge, watch
+from k8s.rollout.watch import Clock, WatchError, watch
+from k8s.rules.goal import Goal
+from k8s.rules.verdict import State, Verdict, judge
 from k8s.state import serve
 from k8s.state.objects import Event, Pod, Service
 from k8s.state.serve import config_of, replicas_wanted, takes
+from k8s.state.snapshot import Snapshot
 from tests.rollout.objects import Json, recorded
 
 NOW = datetime(2026, 11, 21, 9, 40, 0, tzinfo=UTC)
