@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from k8s.commands import status as statuses
+from k8s.commands.meter import Meter, exporter
 from k8s.commands.session import Session
 from k8s.commands.status import Status
 from k8s.doors.cluster import Cluster
@@ -21,16 +22,17 @@ from k8s.state.serve import config_of
 Json = Mapping[str, Any]
 INTERVAL_S = 2.0
 POD_COLUMNS = ("POD", "POOL", "STATE", "READY", "RESTARTS", "GPUS", "NODE")
-MODEL_COLUMNS = ("MODEL", "STATE", "REPLICAS", "WANTED", "BOUNDS", "MESSAGE")
+MODEL_COLUMNS = ("MODEL", "STATE", "REPLICAS", "WANTED", "BOUNDS", "REQUESTS/S", "MESSAGE")
 
 
 def status(session: Session, *, again: bool) -> bool:
     """Show the status once, or every 2 s; returns whether everything serves."""
     cluster = session.cluster()
     release = session.release(cluster)
+    meter = Meter(exporter(cluster))
     while True:
         try:
-            found = look(cluster, release)
+            found = look(cluster, release, meter)
             show(session, found)
         except UnreachableError as error:
             if not again:
@@ -41,13 +43,15 @@ def status(session: Session, *, again: bool) -> bool:
         time.sleep(INTERVAL_S)
 
 
-def look(cluster: Cluster, release: Release) -> Status:
+def look(cluster: Cluster, release: Release, meter: Meter) -> Status:
     """The status of a release. Raises RefusedError where it is not installed."""
     history = release.history()
     name = service_name(release, history)
     observer = Observer(cluster, Pods(cluster), name)
     seen, found = observer.snapshot(), observer.service()
     service = seen.service
+    configs = config_of(found) if found else {}
+    rates = meter.measure([p.name for p in seen.pods if p.ready and not p.deleting], configs)
     images = {c.image_id or c.image for p in seen.pods for c in p.containers if not c.first}
     return Status(
         release=release.name,
@@ -58,7 +62,7 @@ def look(cluster: Cluster, release: Release) -> Status:
         revision=history[-1].number,
         chart=history[-1].chart,
         images=tuple(sorted(images)),
-        models=tuple(statuses.models(seen, config_of(found) if found else {})),
+        models=tuple(statuses.models(seen, configs, rates)),
         pods=seen.pods,
         gpus=free_gpus(cluster),
         events=statuses.events(seen),
@@ -68,18 +72,7 @@ def look(cluster: Cluster, release: Release) -> Status:
 def show(session: Session, found: Status) -> None:
     """Show a status."""
     session.display.result(found.value(), found.lines())
-    rows = [
-        [
-            m.name,
-            m.status,
-            str(m.running),
-            str(m.wanted),
-            f"{m.least}-{m.most}",
-            m.message.partition("\n")[0][:60],
-        ]
-        for m in found.models
-    ]
-    session.display.table("models", MODEL_COLUMNS, rows)
+    session.display.table("models", MODEL_COLUMNS, statuses.model_rows(found.models))
     session.display.table("pods", POD_COLUMNS, statuses.pod_rows(found.pods))
     if found.events and not session.display.as_json:
         session.display.result(None, ["last events", *(f"  {e}" for e in found.events)])

@@ -23,6 +23,8 @@ class Model:
     least: int
     most: int
     message: str = ""
+    requests_per_second: float | None = None
+    """Over the last seconds, where HAProxy's counters could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Status:
         return found
 
 
-def models(seen: Snapshot, configs: Mapping[str, Json]) -> list[Model]:
+def models(seen: Snapshot, configs: Mapping[str, Json], rates: Mapping[str, float | None]) -> list[Model]:
     """The models of the cluster that serves, or of the first one while it starts."""
     service = seen.service
     side = service and (service.active or service.pending)
@@ -83,7 +85,9 @@ def models(seen: Snapshot, configs: Mapping[str, Json]) -> list[Model]:
         running = sum(d.running for d in app.deployments)
         wanted = sum(d.wanted for d in app.deployments)
         message = app.message or next((d.message for d in app.deployments if d.message), "")
-        found.append(Model(name, app.status, running, wanted, least, most, message.strip()[:300]))
+        found.append(
+            Model(name, app.status, running, wanted, least, most, message.strip()[:300], rates.get(name))
+        )
     return found
 
 
@@ -92,6 +96,22 @@ def events(seen: Snapshot) -> tuple[str, ...]:
     return tuple(
         f"{e.last} {e.type} {e.reason} {e.kind}/{e.name}: {e.message[:160]}" for e in seen.events[-EVENTS:]
     )
+
+
+def model_rows(found: Sequence[Model]) -> list[list[str]]:
+    """The models as rows of a table."""
+    return [
+        [
+            m.name,
+            m.status,
+            str(m.running),
+            str(m.wanted),
+            f"{m.least}-{m.most}",
+            "-" if m.requests_per_second is None else f"{m.requests_per_second:.1f}",
+            m.message.partition("\n")[0][:60],
+        ]
+        for m in found
+    ]
 
 
 def pod_rows(pods: Sequence[Pod]) -> list[list[str]]:

@@ -20,6 +20,8 @@ from k8s.errors import ClusterError, UnreachableError
 
 DASHBOARD_PORT = 8265
 SERVE_PORT = 8000
+# HAProxy's own Prometheus exporter.
+HAPROXY_PORT = 9101
 LOG_LINES = 15
 
 
