@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urlencode
 
 from k8s.commands.looking import service_name
@@ -11,7 +12,7 @@ from k8s.doors.pods import DASHBOARD_PORT, Pods
 from k8s.doors.process import redact
 from k8s.errors import RefusedError, UnreachableError
 from k8s.rollout.observe import Observer
-from k8s.state.serve import App
+from k8s.state.serve import App, Replica
 from k8s.state.snapshot import Snapshot
 
 INTERVAL_S = 2.0
@@ -20,19 +21,13 @@ FOLLOWED_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One replica's log: where it lives and what its lines begin with."""
+    """One log of a replica: what its lines begin with, and how the dashboard on the head finds it."""
 
     model: str
     pod: str
-    node_ip: str
-    path: str
     head: str
     cluster: str
-
-    @property
-    def query(self) -> str:
-        """The log as the dashboard names it."""
-        return urlencode({"node_ip": self.node_ip, "filename": self.path.lstrip("/"), "format": "text"})
+    query: str
 
 
 def logs(session: Session, model: str | None, *, follow: bool, lines: int) -> None:
@@ -50,14 +45,14 @@ def logs(session: Session, model: str | None, *, follow: bool, lines: int) -> No
             seen = observer.snapshot()
             sources = choose(sources_of(seen), model)
             for source in sources:
-                wanted = FOLLOWED_LINES if source.path in printed else lines
+                wanted = FOLLOWED_LINES if source.query in printed else lines
                 found = read(pods, source, observer.token(source.cluster), wanted)
-                for line in fresh(printed.get(source.path), found):
+                for line in fresh(printed.get(source.query), found):
                     session.display.result(
                         {"model": source.model, "pod": source.pod, "line": line},
                         [f"{source.model} {source.pod} | {redact(line)}"],
                     )
-                printed[source.path] = found
+                printed[source.query] = found
         except UnreachableError as error:
             if not follow:
                 raise
@@ -68,17 +63,21 @@ def logs(session: Session, model: str | None, *, follow: bool, lines: int) -> No
 
 
 def sources_of(seen: Snapshot) -> list[Source]:
-    """The logs of all replicas that live."""
+    """The logs of all replicas that live: Serve's own of each, and what it wrote to standard error."""
     found = []
     for cluster, apps in seen.apps.items():
         pods = [p for p in seen.pods if p.cluster == cluster]
         head = next((p.name for p in pods if p.head and p.ready), "")
         by_ip = {p.ip: p.name for p in pods}
-        found += [
-            Source(name, by_ip.get(ip, ip), ip, path, head, cluster)
-            for name, ip, path in _replicas(apps)
-            if path
-        ]
+        for name, replica in _replicas(apps):
+            at = {"node_ip": replica.ip, "format": "text"}
+            queries = []
+            if replica.log:
+                queries.append({**at, "filename": replica.log.lstrip("/")})
+            if replica.actor:
+                queries.append({**at, "actor_id": replica.actor, "suffix": "err"})
+            pod = by_ip.get(replica.ip, replica.ip)
+            found += [Source(name, pod, head, cluster, urlencode(query)) for query in queries]
     return found
 
 
@@ -92,11 +91,11 @@ def choose(sources: Sequence[Source], model: str | None) -> list[Source]:
 
 
 def read(pods: Pods, source: Source, token: str | None, lines: int) -> list[str]:
-    """The last lines of one replica's log, through the dashboard of its cluster."""
+    """The last lines of one log, through the dashboard of its cluster; none where there is no such log."""
     headers = {"x-ray-authorization": f"Bearer {token}"} if token else {}
     path = f"/api/v0/logs/file?{source.query}&lines={lines}"
     answer = pods.request(source.head, DASHBOARD_PORT, path, headers=headers)
-    return answer.body.decode(errors="replace").splitlines()
+    return answer.body.decode(errors="replace").splitlines() if answer.status == HTTPStatus.OK else []
 
 
 def fresh(before: Sequence[str] | None, now: Sequence[str]) -> list[str]:
@@ -110,8 +109,8 @@ def fresh(before: Sequence[str] | None, now: Sequence[str]) -> list[str]:
     return list(now)
 
 
-def _replicas(apps: Iterable[App]) -> Iterable[tuple[str, str, str]]:
+def _replicas(apps: Iterable[App]) -> Iterable[tuple[str, Replica]]:
     for app in apps:
         for deployment in app.deployments:
             for replica in deployment.replicas:
-                yield app.name, replica.ip, replica.log
+                yield app.name, replica

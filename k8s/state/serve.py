@@ -15,12 +15,13 @@ EMBEDDED = "embedded"
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One replica: its state and the address of the Ray node it lives on."""
+    """One replica: its state, the address of the Ray node it lives on, and its actor."""
 
     id: str
     state: str
     ip: str
     log: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,11 @@ def apps(answer: Json) -> tuple[App, ...]:
 def _deployment(found: Json) -> Deployment:
     replicas = tuple(
         Replica(
-            r.get("replica_id", ""), r.get("state", ""), r.get("node_ip") or "", r.get("log_file_path") or ""
+            r.get("replica_id", ""),
+            r.get("state", ""),
+            r.get("node_ip") or "",
+            r.get("log_file_path") or "",
+            r.get("actor_id") or "",
         )
         for r in found.get("replicas") or []
     )
