@@ -192,6 +192,7 @@ def lines_of(proposal: Proposal) -> list[str]:
         found.append("room: not counted, as this account may not list nodes and pods")
     elif proposal.plan.new_cluster:
         found += [f"{key}: {free} free of {total}" for key, (free, total) in account.gpus.items()]
+        found += [f"  {line}" for line in account.growth if not account.short]
         found += [f"  ! {line}" for line in account.lines()]
     return found
 
@@ -210,7 +211,13 @@ def value_of(proposal: Proposal) -> dict[str, Any]:
             for c in plan.changes
         ],
         "objects": list(proposal.objects),
-        "room": None if account is None else {"fits": account.fits, "short": account.lines()},
+        "room": None
+        if account is None
+        else {
+            "fits": account.fits,
+            "short": account.lines(),
+            "growth": list(account.growth),
+        },
     }
 
 

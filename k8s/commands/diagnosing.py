@@ -11,6 +11,7 @@ from k8s.doors.process import find_tool
 from k8s.doors.release import Release, Values, find_chart
 from k8s.errors import CapstanError, ClusterError, ToolError, UsageError
 from k8s.rollout.plan import ray_service
+from k8s.rollout.room import growth_of
 from k8s.rules.checks import capacity, classes, platform, pods
 from k8s.rules.checks.finding import Finding, Level
 
@@ -39,7 +40,7 @@ def find(session: Session, chart: Path | None, values: Values) -> list[Finding]:
         ],
         lambda: [platform.operator(cluster.items("/apis/apps/v1/deployments"), _clusters(cluster))],
         lambda: [classes.ingress(cluster.items("/apis/networking.k8s.io/v1/ingressclasses"), wanted)],
-        lambda: capacity.gpus(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"), service),
+        lambda: _gpus(cluster, service),
         lambda: capacity.quotas(cluster.items(f"{cluster.core}/resourcequotas")),
         lambda: [classes.storage(cluster.items("/apis/storage.k8s.io/v1/storageclasses"), wanted)],
         lambda: pods.secrets(
@@ -63,6 +64,11 @@ def _tool(name: str) -> Finding:
     except ToolError as error:
         return Finding(Level.MISSING, str(error), "pip install 'capstan[rollout]'")
     return Finding(Level.WELL, f"{name} is there")
+
+
+def _gpus(cluster: Cluster, service: Json) -> list[Finding]:
+    nodes, pods = cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods")
+    return capacity.gpus(nodes, pods, service, growth_of(cluster, nodes, pods))
 
 
 def _clusters(cluster: Cluster) -> list[dict[str, Any]]:

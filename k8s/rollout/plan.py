@@ -8,18 +8,15 @@ from typing import Any
 from k8s.doors.cluster import RAY, Cluster
 from k8s.doors.release import Release, Values, last_deployed, stuck
 from k8s.errors import ClusterError, RefusedError, UsageError
+from k8s.rollout.room import room_for
 from k8s.rules.change import Plan
 from k8s.rules.classify import classify
-from k8s.rules.headroom import Account, account
-from k8s.rules.nodes import rooms
+from k8s.rules.headroom import Account
 from k8s.rules.proposal import Proposal
 from k8s.rules.ray_cluster import same_cluster
-from k8s.rules.wants import Want, more, wants
-from k8s.state.objects import CLUSTER_LABEL
+from k8s.rules.wants import more, wants
 
 Json = dict[str, Any]
-
-SERVICE_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayservices.ray.io"
 
 
 def propose(cluster: Cluster, release: Release, chart: Path, values: Values) -> Proposal:
@@ -106,32 +103,6 @@ def require_kuberay(cluster: Cluster) -> None:
         raise
 
 
-def room(cluster: Cluster, wanted: list[Want]) -> Account | None:
-    """Whether pods fit on the cluster, or None where this account may not list nodes."""
-    try:
-        nodes, pods = cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods")
-        quotas = cluster.items(f"{cluster.core}/resourcequotas")
-    except ClusterError as error:
-        if error.status == HTTPStatus.FORBIDDEN:
-            return None
-        raise
-    return account(wanted, rooms(nodes, pods), quotas, may_grow=may_grow(cluster))
-
-
-def may_grow(cluster: Cluster) -> bool:
-    """Whether a cluster autoscaler says that it runs here; then a full cluster is no reason to refuse."""
-    try:
-        found = cluster.find("/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status")
-    except ClusterError:
-        return False
-    return found is not None
-
-
-def pods_of(cluster: Cluster, name: str) -> list[Json]:
-    """The pods of one Ray cluster, as the API gives them."""
-    return cluster.items(f"{cluster.core}/pods", f"{CLUSTER_LABEL}={name}")
-
-
 def _after(cluster: Cluster, installed: Json | None, wanted: Json, live: Json | None) -> Json:
     """The RayService as the API server would store it, with its defaults filled in."""
     if live is None and cluster.find(f"/api/v1/namespaces/{cluster.namespace}") is None:
@@ -150,10 +121,10 @@ def _account(cluster: Cluster, plan: Plan, after: Json, active: Json | None) -> 
     wanted = after["spec"]["rayClusterConfig"]
     returns = active is not None and same_cluster(active["spec"], wanted)
     if plan.new_cluster and not returns:
-        return room(cluster, wants(wanted))
+        return room_for(cluster, wants(wanted))
     if active is not None:
         added = more(active["spec"], wanted)
-        return room(cluster, added) if added else Account()
+        return room_for(cluster, added) if added else Account()
     return Account()
 
 

@@ -24,7 +24,8 @@ IMAGE_REASONS = (
 CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 RETRYING = re.compile(r"failed to start with exception\. Retrying (\d+) more time")
 IN_A_ROW = re.compile(r"failed to start (\d+) times in a row")
-AUTOSCALER_EVENTS = ("TriggeredScaleUp",)
+# A cluster autoscaler says the first, Karpenter the second.
+AUTOSCALER_EVENTS = ("TriggeredScaleUp", "Nominated")
 QUOTA = re.compile(r"exceeded quota|forbidden|LimitRange|denied the request", re.IGNORECASE)
 
 

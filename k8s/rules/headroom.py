@@ -1,13 +1,14 @@
 """Whether the pods that are wanted fit: onto the nodes there are, and into the namespace's quotas. Pure.
 
 It places pods as a scheduler might, the largest first; what fits nowhere here will fit nowhere there, unless
-a cluster autoscaler adds nodes.
+nodes are added.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from k8s.rules.growth import Growth
 from k8s.rules.nodes import Room, gpus, takes
 from k8s.rules.wants import Want
 from k8s.state.amounts import GPU_RESOURCES, Amounts, added, amount, quantity
@@ -26,6 +27,8 @@ class Short:
     nodes: int
     free: Mapping[str, float]
     total: Mapping[str, float]
+    more: int = 0
+    """Pods that would fit on nodes which may be added."""
 
     def sentence(self) -> str:
         """The numbers, for a person."""
@@ -39,7 +42,8 @@ class Short:
             if self.nodes
             else "no node would take them"
         )
-        return f"pool {self.group}: {self.wanted} pods of {needs} each, room for {self.fit}; {where}"
+        more = f" and for {self.more} more on nodes that may be added" if self.more else ""
+        return f"pool {self.group}: {self.wanted} pods of {needs} each, room for {self.fit}{more}; {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +52,35 @@ class Account:
 
     short: tuple[Short, ...] = ()
     quotas: tuple[str, ...] = ()
-    may_grow: bool = False
-    """Whether a cluster autoscaler may add nodes."""
+    growth: tuple[str, ...] = ()
+    """What would be added, by node group or NodePool, of those that pods turned to."""
+    unknown: tuple[str, ...] = ()
+    """What may add nodes though nobody can say how many."""
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Free and allocatable GPUs, by resource."""
 
     @property
     def fits(self) -> bool:
         """Whether a rollout can finish."""
-        return not self.quotas and (not self.short or self.may_grow)
+        return not self.quotas and (not self.short or bool(self.unknown))
 
     def lines(self) -> list[str]:
         """What is short, for a person."""
-        return [*(s.sentence() for s in self.short), *self.quotas]
+        short = [s.sentence() for s in self.short]
+        return [*short, *(self.growth if short else ()), *(self.unknown if short else ()), *self.quotas]
 
 
 def account(
-    wanted: Sequence[Want], free: Sequence[Room], quotas: Sequence[Json] = (), *, may_grow: bool = False
+    wanted: Sequence[Want],
+    free: Sequence[Room],
+    quotas: Sequence[Json] = (),
+    growth: Growth | None = None,
 ) -> Account:
-    """Whether the wanted pods fit on the nodes and into the namespace's quotas. Takes room on `free`."""
+    """Whether the wanted pods fit on the nodes, those there are and those to come, and into the quotas.
+
+    Takes room on `free` and of `growth`.
+    """
+    growth = growth or Growth()
     counted = gpus(free)
     short = []
     # The GPUs of a pool decide first; a head fits nearly anywhere.
@@ -74,11 +88,13 @@ def account(
         able = [r for r in free if takes(r, want.spec) and _offers(r, want)]
         before = added(r.free for r in able)
         fit = sum(_place(want, able) for _ in range(want.count))
-        if fit < want.count:
+        more = sum(growth.place(want) for _ in range(want.count - fit))
+        if fit + more < want.count:
             each = {k: v for k, v in want.each.items() if v}
             total = added(r.total for r in able)
-            short.append(Short(want.group, want.count, fit, each, len(able), before, total))
-    return Account(tuple(short), tuple(_passed(wanted, quotas)), may_grow, counted)
+            short.append(Short(want.group, want.count, fit, each, len(able), before, total, more))
+    grown = (*growth.lines(), *(growth.useless if short else ()))
+    return Account(tuple(short), tuple(_passed(wanted, quotas)), grown, growth.unknown, counted)
 
 
 def _offers(room: Room, want: Want) -> bool:
@@ -87,9 +103,7 @@ def _offers(room: Room, want: Want) -> bool:
 
 def _place(want: Want, able: Sequence[Room]) -> bool:
     for room in able:
-        if room.free.get("pods", 1.0) >= 1 and all(
-            room.free.get(k, 0.0) + 1e-9 >= v for k, v in want.each.items() if v
-        ):
+        if room.has_room(want.each):
             room.take(want.each)
             return True
     return False

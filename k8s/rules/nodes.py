@@ -1,8 +1,8 @@
 """The nodes of a cluster: which pods each would take, and what is free on it. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from k8s.rules.wants import needs
 from k8s.state.amounts import GPU_RESOURCES, Amounts, quantity
@@ -10,6 +10,8 @@ from k8s.state.amounts import GPU_RESOURCES, Amounts, quantity
 Json = Mapping[str, Any]
 
 BLOCKING = ("NoSchedule", "NoExecute")
+# Sums of fractions of a CPU are not exact.
+SLACK = 1e-9
 
 
 @dataclass(slots=True)
@@ -21,6 +23,16 @@ class Room:
     taints: Sequence[Json]
     free: Amounts
     total: Amounts
+
+    def has_room(self, each: Mapping[str, float]) -> bool:
+        """Whether one more pod with these needs fits."""
+        return self.free.get("pods", 1.0) >= 1 and all(
+            self.free.get(k, 0.0) + SLACK >= v for k, v in each.items() if v
+        )
+
+    def copy(self) -> Self:
+        """The same node, with a count of its own."""
+        return replace(self, free=dict(self.free))
 
     def take(self, each: Mapping[str, float]) -> None:
         """Take a pod's needs from what is free."""
@@ -39,11 +51,7 @@ def rooms(nodes: Iterable[Json], pods: Iterable[Json]) -> list[Room]:
         )
         if not ready or node.get("spec", {}).get("unschedulable"):
             continue
-        total = {k: quantity(v) for k, v in (node["status"].get("allocatable") or {}).items()}
-        meta = node["metadata"]
-        found[meta["name"]] = Room(
-            meta["name"], meta.get("labels") or {}, node["spec"].get("taints") or [], dict(total), total
-        )
+        found[node["metadata"]["name"]] = _room(node)
     for pod in pods:
         room = found.get((pod.get("spec") or {}).get("nodeName", ""))
         if room is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
@@ -52,16 +60,31 @@ def rooms(nodes: Iterable[Json], pods: Iterable[Json]) -> list[Room]:
     return list(found.values())
 
 
+def empty(node: Json, pods: Iterable[Json]) -> Room:
+    """What a new node like this one would be: only what DaemonSets run on it is taken."""
+    room = _room(node)
+    for pod in pods:
+        owners = pod.get("metadata", {}).get("ownerReferences") or []
+        if pod["spec"].get("nodeName") == room.name and any(o["kind"] == "DaemonSet" for o in owners):
+            room.take(needs(pod["spec"]))
+    return room
+
+
 def takes(room: Room, pod_spec: Json) -> bool:
     """Whether a node's labels and taints let a pod in, however full it is."""
     selector = pod_spec.get("nodeSelector") or {}
     if any(room.labels.get(k) != v for k, v in selector.items()):
         return False
+    return bears(pod_spec, room.taints) and _affine(room, pod_spec)
+
+
+def bears(pod_spec: Json, taints: Iterable[Json]) -> bool:
+    """Whether a pod tolerates the taints that would keep it off a node."""
     tolerations = pod_spec.get("tolerations") or []
-    for taint in room.taints:
-        if taint.get("effect") in BLOCKING and not any(_tolerates(t, taint) for t in tolerations):
-            return False
-    return _affine(room, pod_spec)
+    return all(
+        taint.get("effect") not in BLOCKING or any(_tolerates(t, taint) for t in tolerations)
+        for taint in taints
+    )
 
 
 def gpus(free: Iterable[Room]) -> dict[str, tuple[int, int]]:
@@ -75,6 +98,12 @@ def gpus(free: Iterable[Room]) -> dict[str, tuple[int, int]]:
     return found
 
 
+def _room(node: Json) -> Room:
+    meta = node["metadata"]
+    total = {k: quantity(v) for k, v in (node["status"].get("allocatable") or {}).items()}
+    return Room(meta["name"], meta.get("labels") or {}, node["spec"].get("taints") or [], dict(total), total)
+
+
 def _affine(room: Room, pod_spec: Json) -> bool:
     affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
@@ -82,15 +111,16 @@ def _affine(room: Room, pod_spec: Json) -> bool:
     if not terms:
         return True
     return any(
-        all(_expression(room.labels, e) for e in t.get("matchExpressions") or [])
-        and all(_expression({"metadata.name": room.name}, e) for e in t.get("matchFields") or [])
+        all(matches(room.labels, e) for e in t.get("matchExpressions") or [])
+        and all(matches({"metadata.name": room.name}, e) for e in t.get("matchFields") or [])
         for t in terms
     )
 
 
-def _expression(  # noqa: PLR0911 - one for each operator there is
+def matches(  # noqa: PLR0911 - one for each operator there is
     labels: Mapping[str, str], expression: Json
 ) -> bool:
+    """Whether labels are what an expression of a node selector asks for."""
     value, values = labels.get(expression["key"]), expression.get("values") or []
     match expression["operator"]:
         case "In":

@@ -12,6 +12,7 @@ UNITS = {
     "Gi": 2.0**30,
     "Ti": 2.0**40,
     "Pi": 2.0**50,
+    "Ei": 2.0**60,
     "n": 1e-9,
     "u": 1e-6,
     "m": 1e-3,
@@ -20,6 +21,7 @@ UNITS = {
     "G": 1e9,
     "T": 1e12,
     "P": 1e15,
+    "E": 1e18,
 }
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")
 

@@ -169,13 +169,6 @@ def test_quota() -> None:
     ]
 
 
-def test_cluster_autoscaler_may_help() -> None:
-    """Where a cluster autoscaler may add nodes, a full cluster is told but refuses nothing."""
-    found = account([worker(9)], rooms(recorded("nodes"), []), may_grow=True)
-    assert found.fits
-    assert found.lines()
-
-
 def test_pod_limit_of_a_node() -> None:
     """A node takes no more pods than it may run."""
     small = copy.deepcopy(node("cpu-0"))

@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from k8s.rules.checks.finding import Finding, Level
+from k8s.rules.growth import Growth
 from k8s.rules.headroom import account
+from k8s.rules.nodes import Room, rooms
 from k8s.rules.nodes import gpus as gpus_of
-from k8s.rules.nodes import rooms
 from k8s.rules.wants import wants
 from k8s.state.amounts import amount, quantity
 
 Json = Mapping[str, Any]
 
 
-def gpus(nodes: Sequence[Json], pods: Sequence[Json], service: Json) -> list[Finding]:
+def gpus(
+    nodes: Sequence[Json], pods: Sequence[Json], service: Json, growth: Growth | None = None
+) -> list[Finding]:
     """The GPUs there are, and whether the pods that the chart wants would fit on an empty cluster."""
     there = rooms(nodes, pods)
     counted = gpus_of(there)
@@ -29,16 +32,23 @@ def gpus(nodes: Sequence[Json], pods: Sequence[Json], service: Json) -> list[Fin
                 "install the device plugin, or serve on CPUs (gpusPerNode: 0)",
             )
         )
-    if not service:
-        return found
-    empty = account(wants(service["spec"]["rayClusterConfig"]), rooms(nodes, []))
+    if service:
+        found += _fitting(service, rooms(nodes, []), growth)
+    return found
+
+
+def _fitting(service: Json, free: list[Room], growth: Growth | None) -> list[Finding]:
+    empty = account(wants(service["spec"]["rayClusterConfig"]), free, growth=growth)
+    level = Level.WARNING if empty.fits else Level.MISSING
+    lines = [*empty.growth, *(empty.unknown if empty.short else ())]
+    found = [Finding(Level.UNKNOWN if line in empty.unknown else Level.WELL, line) for line in lines]
     for short in empty.short:
         fix = (
             "check nodeSelector, tolerations and resources of the pool"
             if not short.nodes
             else "add nodes, or ask for less"
         )
-        found.append(Finding(Level.MISSING, f"even on an empty cluster: {short.sentence()}", fix))
+        found.append(Finding(level, f"even on an empty cluster: {short.sentence()}", fix))
     return found or [Finding(Level.WELL, "every pod fits on an empty cluster")]
 
 

@@ -1,0 +1,314 @@
+"""The nodes that may still be added: what is read of autoscalers, and what that means for pods."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from k8s.rules.checks.capacity import gpus
+from k8s.rules.checks.finding import Level
+from k8s.rules.growth import growth, owners
+from k8s.rules.headroom import Account, account
+from k8s.rules.nodes import rooms
+from k8s.state.autoscaler import NodeGroup, Report, report
+from k8s.state.karpenter import NodePool
+from tests.rollout.objects import Json, at, recorded, service
+from tests.rollout.test_headroom import GPU, TOLERATION, busy, worker
+
+NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
+
+# Both forms as cluster-autoscaler/clusterstate/utils/status.go writes them, of 1.36 and of 1.29.
+YAML_STATUS = """\
+time: "2026-11-21 12:00:19.546750398 +0000 UTC"
+autoscalerStatus: Running
+clusterWide:
+  health:
+    status: Healthy
+    nodeCounts:
+      registered: {total: 3, ready: 3, notStarted: 0, suspended: 0}
+      longUnregistered: 0
+      unregistered: 0
+  scaleUp: {status: NoActivity}
+  scaleDown: {status: NoCandidates}
+nodeGroups:
+- name: gpu
+  health:
+    status: Healthy
+    nodeCounts:
+      registered: {total: 2, ready: 2, notStarted: 0, suspended: 0}
+      longUnregistered: 0
+      unregistered: 0
+    cloudProviderTarget: 2
+    minSize: 0
+    maxSize: 5
+    lastProbeTime: "2026-11-21T12:00:19Z"
+  scaleUp: {status: NoActivity}
+- name: cpu
+  health: {status: Healthy, cloudProviderTarget: 1, minSize: 1, maxSize: 3}
+  scaleUp:
+    status: Backoff
+    backoffInfo: {errorCode: QUOTA_EXCEEDED, errorMessage: "Quota 'CPUS' exceeded. Limit: 57.0"}
+"""
+TEXT_STATUS = """\
+Cluster-autoscaler status at 2026-11-21 12:00:19.546750398 +0000 UTC:
+Cluster-wide:
+  Health:      Healthy (ready=3 unready=0 (resourceUnready=0) notStarted=0 longNotStarted=0 registered=3 longUnregistered=0)
+               LastProbeTime:      2026-11-21 12:00:19.14 +0000 UTC m=+33.95
+               LastTransitionTime: 2026-11-21 11:50:19.14 +0000 UTC m=+33.95
+  ScaleUp:     NoActivity (ready=3 registered=3)
+               LastProbeTime:      2026-11-21 12:00:19.14 +0000 UTC m=+33.95
+               LastTransitionTime: 2026-11-21 11:50:19.14 +0000 UTC m=+33.95
+
+NodeGroups:
+  Name:        gpu
+  Health:      Healthy (ready=2 unready=0 (resourceUnready=0) notStarted=0 longNotStarted=0 registered=2 longUnregistered=0 cloudProviderTarget=2 (minSize=0, maxSize=5))
+               LastProbeTime:      2026-11-21 12:00:19.14 +0000 UTC m=+33.95
+  ScaleUp:     NoActivity (ready=2 cloudProviderTarget=2)
+               LastProbeTime:      2026-11-21 12:00:19.14 +0000 UTC m=+33.95
+
+  Name:        cpu
+  Health:      Healthy (ready=1 unready=0 (resourceUnready=0) notStarted=0 longNotStarted=0 registered=1 longUnregistered=0 cloudProviderTarget=1 (minSize=1, maxSize=3))
+  ScaleUp:     Backoff (ready=1 cloudProviderTarget=1)
+"""  # noqa: E501 - as it is written
+
+
+def config_map(status: str, stamp: str = "2026-11-21 12:00:19.5467 +0000 UTC") -> Json:
+    annotations = {"cluster-autoscaler.kubernetes.io/last-updated": stamp}
+    return {"metadata": {"annotations": annotations}, "data": {"status": status}}
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (YAML_STATUS, "QUOTA_EXCEEDED: Quota 'CPUS' exceeded. Limit: 57.0"),
+        (TEXT_STATUS, "a scale-up failed a short time ago"),
+    ],
+)
+def test_both_forms_of_the_status(status: str, why: str) -> None:
+    """The YAML of today and the text of old give the same groups; one that backs off has no node to spare."""
+    found = report(config_map(status), NOW)
+    assert found == Report((NodeGroup("gpu", 2, 5), NodeGroup("cpu", 1, 3, why)))
+    assert [g.spare for g in found.groups] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "", "nonsense", "[", "autoscalerStatus: Initializing\n",
+        "autoscalerStatus: Running\nnodeGroups: [{name: gpu, health: {maxSize: 3}}]\n",
+        TEXT_STATUS.replace("maxSize", "most"),
+    ],
+)  # fmt: skip
+def test_unknown_limits(status: str) -> None:
+    """A status that cannot be read, or that begins only, leaves the limits unknown."""
+    assert report(config_map(status), NOW) == Report(
+        unknown="a cluster autoscaler runs here, but its limits are not known"
+    )
+
+
+def test_silent_autoscaler() -> None:
+    """An autoscaler that has not written for ten minutes is not waited for."""
+    found = report(config_map(YAML_STATUS, "2026-11-21 11:49:00.1 +0000 UTC"), NOW)
+    assert found == Report(gone="the cluster autoscaler has said nothing since 2026-11-21 11:49:00")
+    assert report(None, NOW) == Report()
+
+
+def fit(
+    count: int, *groups: NodeGroup, gpus: int = 1, pods: list[Json] | None = None, **more: Any
+) -> Account:
+    """The account of so many workers on the recorded nodes, of which two have two GPUs each."""
+    nodes, pods = recorded("nodes"), pods or []
+    grown = growth(Report(groups, **more), [], nodes, pods)
+    return account([worker(count, gpus=gpus)], rooms(nodes, pods), growth=grown)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "fits", "lines"),
+    [
+        (4, 5, True, ()),
+        (6, 5, True, ("node group gpu has 2 of at most 5 nodes, and would get 1 more",)),
+        (10, 5, True, ("node group gpu has 2 of at most 5 nodes, and would get 3 more",)),
+        (11, 5, False, ("node group gpu has 2 of at most 5 nodes, and would get 3 more",)),
+        (5, 2, False, ("node group gpu has 2 of at most 2 nodes",)),
+        (5, 1, False, ("node group gpu has 2 of at most 1 nodes",)),
+    ],
+)
+def test_group_grows_to_its_maximum(count: int, most: int, fits: bool, lines: tuple[str, ...]) -> None:
+    """Pods that find no room count on new nodes of a group, of the kind it has, up to its maximum."""
+    found = fit(count, NodeGroup("gpu", 2, most))
+    assert found.fits is fits
+    assert found.growth == lines
+
+
+def test_numbers_of_a_refusal() -> None:
+    """Beyond the maximum, the pods wanted, those that fit now and later, and the group's limit are told."""
+    assert fit(12, NodeGroup("gpu", 2, 5)).lines() == [
+        (
+            "pool gpu: 12 pods of 1 nvidia.com/gpu and 0.1 cpu each, room for 4 and for 6 more on nodes "
+            "that may be added; the 2 nodes that would take them have 4 nvidia.com/gpu of 4 nvidia.com/gpu "
+            "free"
+        ),
+        "node group gpu has 2 of at most 5 nodes, and would get 3 more",
+    ]
+
+
+def test_other_groups_do_not_help() -> None:
+    """A group whose nodes have no GPU, and one that backs off, add nothing for pods that want one."""
+    found = fit(5, NodeGroup("cpu", 1, 9), NodeGroup("gpu", 2, 5, "QUOTA_EXCEEDED"))
+    assert not found.fits
+    assert found.growth == (
+        "node group gpu has 2 of at most 5 nodes, and gets none for now (QUOTA_EXCEEDED)",
+    )
+
+
+def test_pod_too_large_for_a_new_node() -> None:
+    """A pod that is larger than a whole node of a group fits on no new one either."""
+    assert not fit(1, NodeGroup("gpu", 2, 50), gpus=3).fits
+
+
+def test_daemon_sets_run_on_new_nodes_too() -> None:
+    """What DaemonSets take on a group's node they take on a new one; other pods do not."""
+    owned = {"metadata": {"ownerReferences": [{"kind": "DaemonSet"}]}, **busy("gpu-0", 1)}
+    assert not fit(4, NodeGroup("gpu", 2, 3), gpus=2, pods=[owned]).fits
+    assert fit(2, NodeGroup("gpu", 2, 3), gpus=2, pods=[{"metadata": {}, **busy("gpu-0", 1)}]).fits
+
+
+def test_group_without_a_node() -> None:
+    """A group that is empty now is unknown: the shortage is told, and not refused."""
+    found = fit(5, NodeGroup("gpu", 2, 2), NodeGroup("h200", 0, 4))
+    assert found.fits
+    assert found.lines()[-1] == (
+        "node group h200 has no node now, so nobody can see what its nodes would be; it may get 4"
+    )
+    assert not fit(5, NodeGroup("gpu", 2, 2), NodeGroup("h200", 0, 0)).fits
+
+
+def test_unknown_and_silent_autoscalers() -> None:
+    """An autoscaler of unknown limits may help; one that is silent does not, and the refusal says so."""
+    assert fit(9, unknown="who knows").fits
+    silent = fit(9, gone="the cluster autoscaler has said nothing since noon")
+    assert not silent.fits
+    assert silent.lines()[-1] == "the cluster autoscaler has said nothing since noon"
+
+
+def node(name: str, **labels: str) -> Json:
+    return {"metadata": {"name": name, "labels": {k.replace("__", "/"): v for k, v in labels.items()}}}
+
+
+GKE = "https://www.googleapis.com/compute/v1/projects/p/zones/z/instanceGroups/"
+
+
+@pytest.mark.parametrize(
+    ("group", "found"),
+    [
+        (f"{GKE}gke-c-gpu-1a2b3c4d-grp", node("gke-c-gpu-1a2b3c4d-x7k2")),
+        ("aks-gpu-12345678-vmss", node("aks-gpu-12345678-vmss00000b")),
+        (
+            "eks-gpu-6ac1b2c3-0d1e-2f3a-4b5c-6d7e8f9a0b1c",
+            node("ip-10-0-1-7.ec2.internal", **{"eks.amazonaws.com__nodegroup": "gpu"}),
+        ),
+        (
+            "eksctl-c-nodegroup-gpu-NodeGroup-1ABCDEF",
+            node("ip-10-0-1-7", **{"alpha.eksctl.io__nodegroup-name": "gpu"}),
+        ),
+        ("MachineDeployment/fleet/c-md-gpu", node("c-md-gpu-5d8f7-x2x4z")),
+        ("gpu", node("pool-x-1", **{"doks.digitalocean.com__node-pool": "gpu"})),
+    ],
+)
+def test_whose_node_it_is(group: str, found: Json) -> None:
+    """A node is known for a group's by its name or its labels, as the clouds give them."""
+    assert owners([NodeGroup(group, 1, 2)], [node("other-1"), found]) == {group: found}
+
+
+def test_groups_with_like_names() -> None:
+    """A node belongs to the group with the longer name, and a zone without nodes is like its sisters."""
+    small, large = NodeGroup("gpu", 1, 2), NodeGroup("gpu-large", 1, 2)
+    assert owners([small, large], [node("gpu-large-1")]) == {"gpu-large": node("gpu-large-1")}
+    zones = [NodeGroup(f"{GKE}gke-c-gpu-{zone}-grp", 0, 3) for zone in ("1a2b3c4d", "5e6f7a8b")]
+    seen = node("gke-c-gpu-1a2b3c4d-x7k2")
+    assert owners(zones, [seen]) == {zone.name: seen for zone in zones}
+
+
+def pool(limits: Json | None = None, used: Json | None = None, **changes: Any) -> NodePool:
+    """A NodePool for GPUs, as karpenter.sh/v1 has it."""
+    found: Json = {
+        "metadata": {"name": "gpu"},
+        "spec": {
+            "template": {
+                "metadata": {"labels": {"team": "vision"}},
+                "spec": {
+                    "taints": [{"key": GPU, "effect": "NoSchedule"}],
+                    "requirements": [{"key": "pool", "operator": "In", "values": ["gpu", "big"]}],
+                },
+            },
+            "limits": limits or {},
+            **changes,
+        },
+        "status": {"resources": used or {}, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    return NodePool.from_api(found)
+
+
+def karpenter(count: int, found: NodePool, **spec: Any) -> Account:
+    nodes = recorded("nodes")
+    return account([worker(count, **spec)], rooms(nodes, []), growth=growth(Report(), [found], nodes, []))
+
+
+@pytest.mark.parametrize(
+    ("count", "limits", "used", "fits"),
+    [
+        (7, {}, {}, True),
+        (7, {GPU: "4"}, {GPU: "1"}, True),
+        (8, {GPU: "4"}, {GPU: "1"}, False),
+        (7, {"cpu": "16"}, {"cpu": "16"}, False),
+        (7, {"memory": "1Gi"}, {"memory": "1Gi"}, True),  # The pods ask for no memory.
+        (7, {"nodes": "3"}, {"nodes": "3"}, False),
+        (7, {"nodes": "3"}, {"nodes": "2"}, True),
+    ],
+)
+def test_limits_of_karpenter(count: int, limits: Json, used: Json, fits: bool) -> None:
+    """Karpenter adds nodes for pods as far as its pool's limits go; without limits nobody knows an end."""
+    assert karpenter(count, pool(limits, used)).fits is fits
+
+
+def test_numbers_of_karpenter() -> None:
+    """What a NodePool would add is told with its limits."""
+    assert karpenter(6, pool({GPU: "8"}, {GPU: "4"})).growth == (
+        "NodePool gpu would get nodes for 2 pods more; it has 4 nvidia.com/gpu of at most 8 nvidia.com/gpu",
+    )
+    assert karpenter(6, pool()).growth == ("NodePool gpu would get nodes for 2 pods more; it has no limit",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "fits"),
+    [
+        ({}, True),
+        ({"tolerations": []}, False),
+        ({"nodeSelector": {"pool": "big"}}, True),
+        ({"nodeSelector": {"pool": "cpu"}}, False),
+        ({"nodeSelector": {"team": "vision"}}, True),
+        ({"nodeSelector": {"team": "speech"}}, False),
+        ({"nodeSelector": {"topology.kubernetes.io/zone": "a"}}, True),
+        ({"nodeSelector": {"karpenter.k8s.aws/instance-gpu-name": "h200"}}, True),
+        ({"nodeSelector": {"shelf": "3"}}, False),
+    ],
+)
+def test_pods_for_karpenter(spec: Json, fits: bool) -> None:
+    """A NodePool makes nodes only for pods that bear its taints and select labels which it can give."""
+    assert karpenter(6, pool(), **spec).fits is fits
+
+
+def test_pools_that_add_nothing() -> None:
+    """A pool of a fixed number of nodes, or one that is not ready, adds none."""
+    assert not karpenter(6, pool(replicas=3)).fits
+    assert not karpenter(6, replace(pool(), ready=False)).fits
+
+
+def test_doctor_counts_on_new_nodes() -> None:
+    """The doctor misses no node that an autoscaler would add, and names what it cannot know."""
+    nodes = [n for n in recorded("nodes") if "gpu" not in n["metadata"]["name"]]
+    wanted = service(at("workerGroupSpecs.0.template.spec.tolerations", [TOLERATION]))
+    assert Level.MISSING in {f.level for f in gpus(nodes, [], wanted)}
+    empty = growth(Report((NodeGroup("gpu", 0, 4),)), [], nodes, [])
+    assert Level.MISSING not in {f.level for f in gpus(nodes, [], wanted, empty)}
