@@ -47,10 +47,14 @@ def question(image: bytes) -> tuple[bytes, str]:
     return b"".join(parts), f"multipart/form-data; boundary={edge}"
 
 
-def read(model: str, answer: Answer, *, embedded: bool) -> Outcome:
-    """What an answer shows: the right text of the embedded model, some text of any other."""
+def read(model: str, answer: Answer, *, embedded: bool, keyed: bool = False) -> Outcome:
+    """What an answer shows: the right text of the embedded model, some text of any other.
+
+    `keyed`: whether a key was sent.
+    """
     if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return Outcome(model, None, f"{model}: not tested: the service wants a key (CAPSTAN_API_KEY)")
+        why = "refuses the key of" if keyed else "wants a key; give it in"
+        return Outcome(model, None, f"{model}: not tested: the service {why} CAPSTAN_API_KEY")
     if answer.status != HTTPStatus.OK:
         code = _code(answer.body)
         return Outcome(model, False, f"{model}: the smoke test got status {answer.status}{code}, wanted 200")
@@ -80,7 +84,7 @@ def run(configs: Mapping[str, Json], send: Send, key: str | None) -> list[Outcom
     found = []
     for name, config in configs.items():
         path = str(config.get("route_prefix") or "/").rstrip("/") + "/caption"
-        found.append(read(name, send(path, body, headers), embedded=is_embedded(config)))
+        found.append(read(name, send(path, body, headers), embedded=is_embedded(config), keyed=bool(key)))
     return found
 
 

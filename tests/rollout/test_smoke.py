@@ -38,6 +38,15 @@ def test_status_and_code_are_told() -> None:
     assert "status 503 (overloaded), wanted 200" in read("main", answer, embedded=True).sentence
 
 
+@pytest.mark.parametrize(("keyed", "why"), [(False, "wants a key"), (True, "refuses the key")])
+def test_key_is_told(keyed: bool, why: str) -> None:
+    """Where nothing could be tested, the sentence says whether the key is missing or wrong."""
+    assert (
+        f"not tested: the service {why}"
+        in read("main", Answer(401, b"{}"), embedded=True, keyed=keyed).sentence
+    )
+
+
 def test_question() -> None:
     """The question is a form with the known image in it."""
     body, content_type = question(known_image())
