@@ -17,6 +17,7 @@ from k8s.rollout.insist import LIMIT_S, insist
 from k8s.rollout.lock import holder_name
 from k8s.rollout.observe import Observer
 from k8s.rollout.restore import Restorer
+from k8s.rollout.vacancy import vacate
 from k8s.rollout.watch import Clock, WatchError, watch
 from k8s.rules.goal import Goal, goal_of, pools_of
 from k8s.rules.proposal import Proposal, check_room
@@ -142,9 +143,9 @@ class Rollout:
         if not goal.new_cluster:
             self._insist(lambda: align(self.cluster, proposal.after, self.say, shrink=False))
         elif wishes.replace and proposal.cluster is not None:
-            name = proposal.cluster["metadata"]["name"]
-            self.say(f"deleting {name} to make room (--strategy replace); nothing serves meanwhile")
-            self._insist(lambda: self.cluster.delete(f"{self.cluster.ray}/rayclusters/{name}"))
+            name, limit_s = proposal.cluster["metadata"]["name"], wishes.timeout_s
+            since = vacate(self.cluster, name, timeout_s=limit_s, say=self.say, clock=self.clock)
+            goal = replace(goal, room_since=since)
 
         def observe() -> Snapshot:
             return observer.snapshot(since)

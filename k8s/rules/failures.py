@@ -72,8 +72,13 @@ def startup_failures(message: str, threshold: int) -> int:
     return 0
 
 
-def of_pods(pods: Iterable[Pod], events: Sequence[Event], now: datetime) -> Failure | None:
-    """The failure that the pods of the clusters in question show."""
+def of_pods(
+    pods: Iterable[Pod], events: Sequence[Event], now: datetime, room_since: datetime | None = None
+) -> Failure | None:
+    """The failure that the pods of the clusters in question show.
+
+    `room_since`: when there was room for them at last, if they had to wait for it.
+    """
     scaling_up = {e.name for e in events if e.reason in AUTOSCALER_EVENTS}
     for pod in pods:
         if pod.deleting:
@@ -82,7 +87,10 @@ def of_pods(pods: Iterable[Pod], events: Sequence[Event], now: datetime) -> Fail
             # What a container that is ready now went through before is no matter of this rollout.
             if not container.ready and (failure := _of_container(pod, container)):
                 return failure
-        if pod.unschedulable and pod.name not in scaling_up and age_s(pod.created, now) >= SCHEDULING_GRACE_S:
+        waited_s = age_s(pod.created, now)
+        if room_since is not None:
+            waited_s = min(waited_s, (now - room_since).total_seconds())
+        if pod.unschedulable and pod.name not in scaling_up and waited_s >= SCHEDULING_GRACE_S:
             return Failure(
                 "Unschedulable", f"pod {pod.name} fits on no node: {pod.unschedulable}", pod=pod.name
             )

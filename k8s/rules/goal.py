@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from k8s.rules.proposal import Proposal
@@ -23,6 +24,8 @@ class Goal:
     """When Serve last took each application's config before the change, in Serve's own time."""
     pools: Mapping[str, int] = field(default_factory=dict)
     """How many worker pods each pool must have; pools that are not named may have any number."""
+    room_since: datetime | None = None
+    """When the old cluster had made room, where it went first; before that no pod could be placed."""
     patient: bool = False
     """Whether to wait until the deadline whatever fails."""
 

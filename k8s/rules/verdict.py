@@ -69,7 +69,7 @@ def _failure(seen: Snapshot, goal: Goal, cluster: str) -> Failure | None:
     apps = [a for a in seen.apps.get(cluster, ()) if _taken(a, goal)]
     return (
         failures.of_apps(apps, retries)
-        or failures.of_pods(pods, seen.events, seen.now)
+        or failures.of_pods(pods, seen.events, seen.now, goal.room_since)
         or failures.of_events(seen.events, [cluster])
     )
 

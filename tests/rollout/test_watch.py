@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -336,8 +336,23 @@ def of_another_cluster(world: World) -> None:
     world.worker()["metadata"]["labels"]["ray.io/cluster"] = "capstan-old42"
 
 
+def waiting_for_the_old_one(world: World) -> None:
+    unschedulable(world)
+    world.goal["room_since"] = NOW - timedelta(seconds=10)
+
+
 @pytest.mark.parametrize(
-    "change", [young, scaled_up, first_crash, recovered, deleted, stale_failure, of_another_cluster]
+    "change",
+    [
+        young,
+        waiting_for_the_old_one,
+        scaled_up,
+        first_crash,
+        recovered,
+        deleted,
+        stale_failure,
+        of_another_cluster,
+    ],
 )
 def test_no_false_alarm(world: World, change: Any) -> None:
     """What may yet come right, or is no part of this rollout, is no failure."""
