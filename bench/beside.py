@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from bench.closed_loop import closed_loop
-from bench.engine import DECODE, whole
+from bench.engine import DECODER, whole
 from bench.figures import Answer, Figures
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
 from service.engine.checkpoint.load import load
@@ -45,7 +45,7 @@ def measure(seed: int, *, count: int = 640) -> list[Figures]:
     """Alone and beside in turn. Without stop tokens, so that every answer has the length that it asks for."""
     torch.set_num_threads(1)
     loaded = replace(load(str(EMBEDDED_MODEL)), stop_ids=frozenset())
-    engine = Engine(loaded, decode=DECODE, options=EngineOptions())
+    engine = Engine(loaded, decoder=DECODER, options=EngineOptions())
     engine.start()
     try:
         return [

@@ -1,10 +1,8 @@
 """The engine alone, without HTTP, beside static batches through transformers' `generate`."""
 
 import asyncio
-import functools
 from time import perf_counter
 
-import numpy as np
 import torch
 
 from bench.closed_loop import closed_loop
@@ -15,11 +13,13 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
+from service.engine.pixels import pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits, decode
+from service.media.decode import ImageLimits
+from service.media.local_decoder import LocalDecoder
 from service.settings import EMBEDDED_MODEL
 
-DECODE = functools.partial(decode, limits=ImageLimits())
+DECODER = LocalDecoder(ImageLimits())
 
 
 def static_batches(loaded: LoadedModel, *, size: int, count: int, seed: int) -> Figures:
@@ -37,13 +37,15 @@ def static_batches(loaded: LoadedModel, *, size: int, count: int, seed: int) -> 
 
 @torch.inference_mode()
 def _generate(loaded: LoadedModel, batch: list[Sample]) -> list[str]:
-    built = [loaded.inputs.build([DecodedTurn("user", (DECODE(sample.file), PROMPT))]) for sample in batch]
+    built = [
+        loaded.inputs.build([DecodedTurn("user", (DECODER.decode(sample.file), PROMPT))]) for sample in batch
+    ]
     ids = torch.tensor([inputs.input_ids for inputs in built])  # [B, S]; all prompts are of one length
-    pixels = np.concatenate([inputs.pixels for inputs in built if inputs.pixels is not None])
+    images = [tiles for inputs in built for tiles in inputs.tiles]
     out = loaded.model.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        pixel_values=torch.from_numpy(pixels),
+        pixel_values=pixels(images, loaded),
         max_new_tokens=MAX_TOKENS,
         do_sample=False,
         eos_token_id=sorted(loaded.stop_ids),
@@ -90,7 +92,7 @@ def measure(seed: int, *, count: int = 640) -> list[Figures]:
     loaded = load(str(EMBEDDED_MODEL))
     # A model of its own: the engine fuses the weights of the one it is given.
     other = load(str(EMBEDDED_MODEL))
-    engine = Engine(loaded, decode=DECODE, options=EngineOptions())
+    engine = Engine(loaded, decoder=DECODER, options=EngineOptions())
     engine.start()
     found: list[Figures] = []
     try:

@@ -11,7 +11,6 @@ from time import perf_counter, time
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, LlamaConfig
 
 from bench.closed_loop import closed_loop
@@ -20,9 +19,12 @@ from bench.figures import HEADER, Answer, Figures
 from bench.workload import Sample
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
-from service.engine.inputs import DecodedTurn, ModelInputs
+from service.engine.inputs import DecodedTurn, ModelInputs, Tiling
 from service.engine.options import EngineOptions
 from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.media.decode import ImageLimits
+from service.media.local_decoder import LocalDecoder
+from service.media.tiles import TileSpec
 
 IMAGE_TOKEN = 7
 SIDE, SMALL_SIDE = 448, 56
@@ -85,21 +87,20 @@ def small() -> Shape:
 
 
 class RandomInputs:
-    """Prompts of one length with tiles that no cache has seen. See `InputBuilder`."""
-
-    tiling = None
+    """Prompts of one length. See `InputBuilder`."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.rng = np.random.default_rng(1)
+        self.tiling = Tiling(TileSpec(shape.side, shape.tiles, thumbnail=False), shape.tokens_per_tile)
 
     def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:  # noqa: ARG002
-        """A prompt, whatever the turns say."""
-        side, tiles = self.shape.side, self.shape.tiles
-        pixels = self.rng.standard_normal((tiles, 3, side, side), np.float32)
+        """A prompt, whatever the turns say, about their images."""
+        tiles = tuple(part for turn in turns for part in turn.content if isinstance(part, np.ndarray))
+        counts = tuple(map(len, tiles))
         question = self.rng.integers(10, self.shape.text.vocab_size, QUESTION_TOKENS).tolist()
-        image = [IMAGE_TOKEN] * (tiles * self.shape.tokens_per_tile)
-        return ModelInputs(input_ids=[*image, *question], pixels=pixels, tiles_per_image=(tiles,))
+        image = [IMAGE_TOKEN] * (sum(counts) * self.shape.tokens_per_tile)
+        return ModelInputs(input_ids=[*image, *question], tiles=tiles, tiles_per_image=counts)
 
 
 class NoTokenizer:
@@ -134,9 +135,13 @@ def build(shape: Shape, device: torch.device, dtype: torch.dtype) -> LoadedModel
     )  # fmt: skip
 
 
-def decode(_: bytes) -> Image.Image:
-    """An image that nobody looks at."""
-    return Image.new("RGB", (1, 1))
+class RandomTiles(LocalDecoder):
+    """As many tiles as there may be of every file, all new."""
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """See `Decoder`."""
+        size = (spec.max_tiles, spec.size, spec.size, 3)
+        return np.random.default_rng(list(data)).integers(0, 256, size, np.uint8)
 
 
 async def in_flight(engine: Engine, shape: Shape, *, clients: int, count: int) -> Figures:
@@ -185,7 +190,7 @@ def main() -> None:
     device = torch.device("cpu" if arguments.small else "cuda")
     loaded = build(shape, device, torch.float32 if arguments.small else torch.bfloat16)
     options = EngineOptions(preparation_threads=8, cuda_graphs=not arguments.no_graphs)
-    engine = Engine(loaded, decode=decode, options=options)
+    engine = Engine(loaded, decoder=RandomTiles(ImageLimits()), options=options)
     engine.start()
     print(engine.describe())
     print(HEADER)

@@ -7,7 +7,7 @@ import psutil
 import torch
 
 from bench import http
-from bench.engine import DECODE, in_flight
+from bench.engine import DECODER, in_flight
 from service.engine.checkpoint.load import load
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
@@ -59,7 +59,7 @@ async def measure(url: str, *, steps: tuple[int, ...], seed: int) -> list[Memory
 async def measure_engine(*, steps: tuple[int, ...], seed: int) -> list[Memory]:
     """The same of an engine in this process, without HTTP."""
     torch.set_num_threads(1)
-    engine = Engine(load(str(EMBEDDED_MODEL)), decode=DECODE, options=EngineOptions())
+    engine = Engine(load(str(EMBEDDED_MODEL)), decoder=DECODER, options=EngineOptions())
     engine.start()
     found, sent = list[Memory](), 0
     try:

@@ -21,11 +21,11 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import load_parallel
-from service.engine.preparation import Decode
-from service.media.decode import decode
+from service.engine.preparation import Decoder
 from service.media.decode_pool import DecodePool
 from service.media.decode_worker import Bounds
 from service.media.fetch import Fetcher, FetchOptions
+from service.media.local_decoder import LocalDecoder
 from service.media.urls import HostRule, UrlRules
 from service.settings import GenerationDefaults, Settings
 
@@ -47,7 +47,7 @@ class Replica:
             self.pool = _decode_pool(settings)
             if self.pool:
                 undo.callback(self.pool.close)
-            self.engine = _engine(settings, gpus, self.pool.decode if self.pool else _decode_here(settings))
+            self.engine = _engine(settings, gpus, self.pool or LocalDecoder(image_limits(settings)))
             self.engine.start()
             if self.pool:
                 self.pool.wait_until_ready()
@@ -94,11 +94,7 @@ def _decode_pool(settings: Settings) -> DecodePool | None:
     return DecodePool(bounds, processes=settings.decode_processes)
 
 
-def _decode_here(settings: Settings) -> Decode:
-    return functools.partial(decode, limits=image_limits(settings))
-
-
-def _engine(settings: Settings, gpus: int, decode: Decode) -> Engine:
+def _engine(settings: Settings, gpus: int, decoder: Decoder) -> Engine:
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,
@@ -110,7 +106,7 @@ def _engine(settings: Settings, gpus: int, decode: Decode) -> Engine:
         cuda_graphs=settings.cuda_graphs,
     )
     loaded = _load(settings, gpus)
-    return Engine(loaded, decode=decode, options=options)
+    return Engine(loaded, decoder=decoder, options=options)
 
 
 def _load(settings: Settings, gpus: int) -> LoadedModel:

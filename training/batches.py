@@ -1,6 +1,6 @@
 """Training samples: images cut into tiles, prompts and captions as padded token ids."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast
 
-from service.media.tiles import TileSpec, tiles
+from service.engine.pixels import Normaliser, joined
+from service.media.tiles import TileSpec, cut
 from training.checkpoint import MAX_TILES, MEAN, STD, TILE, TOKENS_PER_TILE
 from training.prompts import random_prompt
 from training.shapes import random_image
@@ -54,13 +55,19 @@ def in_background(batches: Batches) -> DataLoader[Batch]:
     )
 
 
+def pixels(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """What the model takes for images, each its tiles as uint8 [T, H, W, 3]: float32 [T, 3, H, W]."""
+    device = torch.device("cpu")
+    return Normaliser(SPEC, device)(joined(images, device))
+
+
 def _sample(
     tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
 ) -> tuple[list[int], list[int], np.ndarray]:
     image, caption = random_image(rng)
-    pixels = tiles(image, SPEC)
-    question = tokenizer.encode(prompt_text(random_prompt(rng), len(pixels)))
-    return question, [*tokenizer.encode(caption), tokenizer.eos_token_id], pixels
+    tiles = cut(image, SPEC)  # [T, H, W, 3]
+    question = tokenizer.encode(prompt_text(random_prompt(rng), len(tiles)))
+    return question, [*tokenizer.encode(caption), tokenizer.eos_token_id], tiles
 
 
 def _collate(
@@ -75,4 +82,4 @@ def _collate(
         ids[row, :end] = torch.tensor(question + answer)
         mask[row, :end] = 1
         labels[row, len(question) : end] = torch.tensor(answer)
-    return Batch(ids, mask, labels, torch.from_numpy(np.concatenate([pixels for *_, pixels in samples])))
+    return Batch(ids, mask, labels, pixels([tiles for *_, tiles in samples]))

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoTokenizer, InternVLForConditionalGeneration, PreTrainedTokenizerBase
 
-from service.media.tiles import tiles
-from training.batches import SPEC, prompt_text
+from service.media.tiles import cut
+from training.batches import SPEC, pixels, prompt_text
 from training.prompts import PROMPTS
 
 LONGEST_CAPTION = 24
@@ -27,12 +26,12 @@ class Captioner:
     @torch.inference_mode()
     def caption(self, images: list[Image.Image], prompt: str = PROMPTS[0]) -> list[str]:
         """Caption a batch of RGB images."""
-        cut = [tiles(image, SPEC) for image in images]  # each [T, 3, H, W]
+        tiles = [cut(image, SPEC) for image in images]  # each [T, H, W, 3]
         inputs = self.tokenizer(
-            [prompt_text(prompt, len(one)) for one in cut], padding=True, return_tensors="pt"
+            [prompt_text(prompt, len(one)) for one in tiles], padding=True, return_tensors="pt"
         )
         ids = self.model.generate(  # type: ignore[misc]  # the mixin's protocol is narrower than the class
-            **inputs, pixel_values=torch.from_numpy(np.concatenate(cut)), max_new_tokens=LONGEST_CAPTION
+            **inputs, pixel_values=pixels(tiles), max_new_tokens=LONGEST_CAPTION
         )
         answers = ids[:, inputs["input_ids"].shape[1] :]  # [B, S]
         return self.tokenizer.batch_decode(answers, skip_special_tokens=True)

@@ -169,9 +169,8 @@ class BatchWorker:
 
 
 def _tiles(run: Run) -> Iterable[tuple[Hashable, np.ndarray]]:
-    """The key and the tiles [T, 3, H, W] of every image of a run that had to be cut."""
-    if run.inputs is None or run.inputs.pixels is None:
+    """The key and the tiles [T, H, W, 3] of every image of a run that had to be cut."""
+    if run.inputs is None:
         return ()
-    images = zip(run.image_keys, run.inputs.tiles_per_image, run.known, strict=True)
-    keys, counts = zip(*((key, count) for key, count, known in images if known is None), strict=True)
-    return zip(keys, np.split(run.inputs.pixels, np.cumsum(counts)[:-1]), strict=True)
+    unknown = (key for key, known in zip(run.image_keys, run.known, strict=True) if known is None)
+    return zip(unknown, run.inputs.tiles, strict=True)

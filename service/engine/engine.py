@@ -17,7 +17,7 @@ from service.engine.generation import Generation, News
 from service.engine.inputs import Tiling
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
-from service.engine.preparation import Decode, Preparation
+from service.engine.preparation import Decoder, Preparation
 from service.engine.request import Request
 from service.engine.run import Run
 from service.engine.runner.choose import choose
@@ -35,13 +35,13 @@ TICK_SECONDS = 0.05
 class Engine:
     """One model on the devices of one replica."""
 
-    def __init__(self, loaded: LoadedModel, *, decode: Decode, options: EngineOptions) -> None:
+    def __init__(self, loaded: LoadedModel, *, decoder: Decoder, options: EngineOptions) -> None:
         self.loaded = loaded
         self.options = options
         self.features = FeatureCache(options.feature_cache_bytes)
         self.flights = Flights(options.slots + options.max_waiting)
         self._intake = Intake(
-            Preparation(loaded, decode, self.features),
+            Preparation(loaded, decoder, self.features),
             self.flights,
             threads=options.preparation_threads,
             wake=self._wake_up,

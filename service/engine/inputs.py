@@ -19,12 +19,13 @@ class KnownImage:
     tiles: int
 
 
-Picture = Image.Image | KnownImage
+# An image as it is, its tiles as uint8 [T, H, W, 3], or what is known of it.
+Picture = Image.Image | np.ndarray | KnownImage
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedTurn:
-    """A turn whose images are decoded: RGB, upright, opaque; or known."""
+    """A turn whose images are decoded: RGB, upright, opaque; or cut; or known."""
 
     role: Role
     content: tuple[str | Picture, ...]
@@ -34,14 +35,13 @@ class DecodedTurn:
 class ModelInputs:
     """One prompt, ready for the model.
 
-    `input_ids` holds an image token for every image feature. `pixels` are the tiles of those images that are
-    not known, in reading order, float32 [T, 3, H, W], normalised, for families that take tiles; None without
-    such an image. `tiles_per_image` counts tiles image by image, known or not. `extra` is what another
-    family's own processor made, batch dimension 1.
+    `input_ids` holds an image token for every image feature. `tiles` are, for families that take tiles, those
+    of each image that is not known, in reading order, uint8 [T, H, W, 3]. `tiles_per_image` counts them for
+    every image, known or not. `extra` is what another family's own processor made, batch dimension 1.
     """
 
     input_ids: list[int]
-    pixels: np.ndarray | None = None
+    tiles: tuple[np.ndarray, ...] = ()
     tiles_per_image: tuple[int, ...] = ()
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 

@@ -3,7 +3,8 @@
 Runs in worker threads, so that the step neither waits for it nor for the event loop.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -14,8 +15,19 @@ from service.engine.inputs import DecodedTurn, KnownImage, Picture
 from service.engine.request import EncodedImage, Request
 from service.engine.run import Run
 from service.errors import ErrorCode, RequestError
+from service.media.tiles import TileSpec
 
-Decode = Callable[[bytes], Image.Image]
+
+class Decoder(Protocol):
+    """Reads image files. Safe to call from several threads; raises RequestError for what it cannot take."""
+
+    def decode(self, data: bytes) -> Image.Image:
+        """The image: RGB, upright, opaque."""
+        ...
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """The image's tiles: uint8 [T, H, W, 3]."""
+        ...
 
 
 def share_key(request: Request) -> Hashable | None:
@@ -38,9 +50,9 @@ def images_of(request: Request) -> list[EncodedImage]:
 class Preparation:
     """Builds the inputs of runs for one model. Safe to call from several threads."""
 
-    def __init__(self, loaded: LoadedModel, decode: Decode, features: FeatureCache) -> None:
+    def __init__(self, loaded: LoadedModel, decoder: Decoder, features: FeatureCache) -> None:
         self.loaded = loaded
-        self.decode = decode
+        self.decoder = decoder
         self.features = features
         self.image_token = getattr(loaded.model.config, "image_token_id", None)
 
@@ -67,8 +79,14 @@ class Preparation:
         run.limit = allowed(len(run.prompt), request, longest)
 
     def _pictures(self, run: Run) -> Iterator[Picture]:
+        tiling = self.loaded.inputs.tiling
         for image, known in zip(images_of(run.request), run.known, strict=True):
-            yield self.decode(image.data) if known is None else KnownImage(known.tiles)
+            if known is not None:
+                yield KnownImage(known.tiles)
+            elif tiling is not None:
+                yield self.decoder.cut(image.data, tiling.spec.at_most(run.request.max_tiles))
+            else:
+                yield self.decoder.decode(image.data)
 
 
 def allowed(prompt: int, request: Request, longest: int) -> int:

@@ -1,5 +1,6 @@
 """One small request before the first real one, so that no client waits for what is done only once."""
 
+import numpy as np
 from PIL import Image
 
 from service.engine.checkpoint.loaded import LoadedModel
@@ -9,6 +10,7 @@ from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.engine.run import Run
 from service.engine.worker import Worker
 from service.errors import RequestError, StartupError
+from service.media.tiles import TileSpec, cut
 
 TOKENS = 4
 SIDE = 1024  # pixels: enough for as many tiles as the model takes
@@ -19,7 +21,7 @@ def warm_up(worker: Worker, loaded: LoadedModel) -> None:
 
     Raises StartupError where the model fails on it.
     """
-    preparation = Preparation(loaded, lambda _: Image.new("RGB", (SIDE, SIDE), "grey"), FeatureCache(0))
+    preparation = Preparation(loaded, _Grey(), FeatureCache(0))
     for content in ((EncodedImage(b""), "?"), ("?",)):
         run = Run(Request((Turn("user", content),), Sampling(TOKENS), shorten=True))
         try:
@@ -34,3 +36,13 @@ def warm_up(worker: Worker, loaded: LoadedModel) -> None:
         if run.error is not None:
             raise StartupError("the model fails on a first small request; the log above says why")
         return
+
+
+class _Grey:
+    """See `Decoder`: one image, whatever the file."""
+
+    def decode(self, data: bytes) -> Image.Image:  # noqa: ARG002
+        return Image.new("RGB", (SIDE, SIDE), "grey")
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        return cut(self.decode(data), spec)

@@ -1,12 +1,18 @@
 """Decoding in processes that a file may break without harm to the replica."""
 
+from collections.abc import Callable
 from queue import LifoQueue
+from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from service.errors import StartupError
 from service.media.decode_process import DecodeProcess, ProcessEnded
 from service.media.decode_worker import Bounds
+from service.media.tiles import TileSpec
+
+T = TypeVar("T")
 
 
 class DecodePool:
@@ -34,22 +40,29 @@ class DecodePool:
         Besides, raises RequestError with `invalid_image` for a file that its decoder does not survive, or
         not in time.
         """
-        process = self._free.get()
-        try:
-            return process.decode(data)
-        except (ProcessEnded, StartupError):
-            process = self._replaced(process)
-            return process.decode(data)
-        finally:
-            if not process.alive:
-                process = self._replaced(process)
-            self._free.put(process)
+        return self._with_one(lambda process: process.decode(data))
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """The tiles of the image: uint8 [T, H, W, 3]. Raises as `decode` does."""
+        return self._with_one(lambda process: process.cut(data, spec))
 
     def close(self) -> None:
         """End all processes; what they are decoding fails."""
         self._closed = True
         for process in self._all:
             process.end()
+
+    def _with_one(self, work: Callable[[DecodeProcess], T]) -> T:
+        process = self._free.get()
+        try:
+            return work(process)
+        except (ProcessEnded, StartupError):
+            process = self._replaced(process)
+            return work(process)
+        finally:
+            if not process.alive:
+                process = self._replaced(process)
+            self._free.put(process)
 
     def _replaced(self, process: DecodeProcess) -> DecodeProcess:
         process.end()

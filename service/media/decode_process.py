@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import service
@@ -18,12 +19,13 @@ from service.media.decode_worker import (
     ANSWER,
     INLINE_BYTES,
     READY,
-    REQUEST,
     TOO_LATE,
     WALL,
     Bounds,
+    request,
     shared_bytes,
 )
+from service.media.tiles import TileSpec, cut
 
 START_SECONDS = 60.0
 # The process ends itself in time; this is for one that cannot.
@@ -95,13 +97,28 @@ class DecodeProcess:
 
         Afterwards, where the file has ended it, it is of no more use: `alive` tells.
         """
+        limits = self._bounds.limits
+        pixels = self._ask(data, None, most=limits.max_pixels)  # [H, W, 3]
+        if max(pixels.shape) > limits.max_side:
+            self.end()
+            raise self._given_up(late=False)
+        return Image.fromarray(pixels)
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """The image's tiles, uint8 [T, H, W, 3]; raises as `decode` does."""
+        if spec.most_bytes > len(self._memory):  # the limit of pixels is below what the model takes
+            return cut(self.decode(data), spec)
+        return self._ask(data, spec, most=spec.most_bytes // 3).reshape(-1, spec.size, spec.size, 3)
+
+    def _ask(self, data: bytes, spec: TileSpec | None, *, most: int) -> np.ndarray:
+        """What the process makes of a file, at `most` so many pixels: uint8 [H, W, 3]."""
         self.wait_until_ready()
         try:
-            self._channel.sendall(REQUEST.pack(len(data)) + data)
+            self._channel.sendall(request(data, spec))
         except OSError as error:
             raise ProcessEnded from error
         try:
-            return self._answer()
+            return self._answer(most)
         except (OSError, EOFError, MemoryError) as error:
             self.end()
             late = isinstance(error, BlockingIOError) or -(self._process.returncode or 0) in TOO_LATE
@@ -129,24 +146,23 @@ class DecodeProcess:
             )
         return RequestError(ErrorCode.INVALID_IMAGE, message, field="image")
 
-    def _answer(self) -> Image.Image:
+    def _answer(self, most: int) -> np.ndarray:
         # One look gets all of a small image, most often.
         at = self._receive(0, ANSWER.size)
         width, height, error_bytes = ANSWER.unpack_from(self._inline)
         if error_bytes:
             self._receive(at, ANSWER.size + min(error_bytes, INLINE_BYTES))
             raise _error(bytes(self._inline[ANSWER.size : ANSWER.size + error_bytes]))
-        limits, size = self._bounds.limits, width * height * 3
-        if not 0 < width * height <= limits.max_pixels or max(width, height) > limits.max_side:
+        size = width * height * 3
+        if not 0 < width * height <= most:
             raise EOFError
         if size > INLINE_BYTES:
-            with memoryview(self._memory) as memory, memory[:size] as pixels:
-                image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)  # type: ignore[arg-type]
+            pixels = np.frombuffer(self._memory, np.uint8, size).copy()
             self._memory.madvise(mmap.MADV_REMOVE)
-            return image
-        self._receive(at, ANSWER.size + size)
-        with memoryview(self._inline) as memory, memory[ANSWER.size : ANSWER.size + size] as pixels:
-            return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)  # type: ignore[arg-type]
+        else:
+            self._receive(at, ANSWER.size + size)
+            pixels = np.frombuffer(self._inline, np.uint8, size, ANSWER.size).copy()
+        return pixels.reshape(height, width, 3)
 
     def _receive(self, at: int, wanted: int) -> int:
         """Read on, until `wanted` bytes are in the buffer; how many there are."""

@@ -1,4 +1,4 @@
-"""The process that decodes: it holds no model, no secret and no request but the one it works on.
+"""The process that decodes and cuts: it holds no model, no secret and no request but the one it works on.
 
 Imports Pillow and numpy, nothing else of weight. What a file can do to a decoder, it does here: the kernel
 ends this process when a file takes too long, and refuses it more memory than the largest image needs.
@@ -13,15 +13,20 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from PIL import Image
 
 from service.errors import RequestError
 from service.media.decode import ImageLimits, decode
+from service.media.tiles import TileSpec, cut
 
-REQUEST = struct.Struct("<Q")  # bytes of the file that follows
-ANSWER = struct.Struct("<III")  # width, height, bytes of an error; then the error, or few pixels [H, W, 3]
+# Bytes of the file that follows; of its tiles the side, least and most, and whether there is a thumbnail. A
+# side of 0 asks for the image as it is.
+REQUEST = struct.Struct("<Q4I")
+# Width, height, bytes of an error; then the error, or few pixels [H, W, 3]. Tiles stand one below the other.
+ANSWER = struct.Struct("<III")
 READY = b"\1"
 
 # More pixels than these come back through shared memory: a socket takes them in small pieces.
@@ -71,10 +76,10 @@ def main(descriptor: int, shared: int, bounds: Bounds) -> None:
     for stream in (sys.stdout, sys.stderr):  # from here on, what libraries write comes from a stranger's file
         os.dup2(silence, stream.fileno())
     with channel:
-        while (data := _receive(channel)) is not None:
+        while (asked := _receive(channel)) is not None:
             signal.setitimer(signal.ITIMER_PROF, bounds.seconds)
             signal.setitimer(signal.ITIMER_REAL, bounds.seconds * WALL)
-            answer = _answer(data, bounds.limits, memory)
+            answer = _answer(*asked, bounds.limits, memory)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             channel.sendall(answer)
@@ -85,35 +90,51 @@ def shared_bytes(limits: ImageLimits) -> int:
     return max(limits.max_pixels * 3, INLINE_BYTES)
 
 
-def _answer(data: bytes, limits: ImageLimits, memory: mmap.mmap) -> bytes:
+def request(data: bytes, spec: TileSpec | None) -> bytes:
+    """What asks the process for a file's tiles, or without `spec` for the image."""
+    wanted = (spec.size, spec.min_tiles, spec.max_tiles, spec.thumbnail) if spec else (0, 0, 0, 0)
+    return REQUEST.pack(len(data), *wanted) + data
+
+
+def _answer(data: bytes, spec: TileSpec | None, limits: ImageLimits, memory: mmap.mmap) -> bytes:
     try:
         image: Image.Image = decode(data, limits)
     except RequestError as error:
         text = json.dumps([error.code, error.message]).encode()
         return ANSWER.pack(0, 0, len(text)) + text
-    head = ANSWER.pack(*image.size, 0)
-    if image.width * image.height * 3 <= INLINE_BYTES:
-        return head + image.tobytes()
-    _share(image, memory)
+    if spec is not None:
+        tiles = cut(image, spec)
+        return _given(spec.size, len(tiles) * spec.size, [tiles.tobytes()], memory)
+    return _given(*image.size, _strips(image), memory)
+
+
+def _given(width: int, height: int, strips: Iterable[bytes], memory: mmap.mmap) -> bytes:
+    """The answer with pixels; many of them go into shared memory."""
+    head = ANSWER.pack(width, height, 0)
+    if width * height * 3 <= INLINE_BYTES:
+        return head + b"".join(strips)
+    at = 0
+    for strip in strips:
+        memory[at : at + len(strip)] = strip
+        at += len(strip)
     return head
 
 
-def _share(image: Image.Image, memory: mmap.mmap) -> None:
-    """Put the pixels into shared memory, some rows at a time."""
-    rows, memory_at = max(1, STRIP_BYTES // (image.width * 3)), 0
+def _strips(image: Image.Image) -> Iterator[bytes]:
+    """The pixels, some rows at a time."""
+    rows = max(1, STRIP_BYTES // (image.width * 3))
     for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
-        memory[memory_at : memory_at + len(strip)] = strip
-        memory_at += len(strip)
+        yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
 
 
-def _receive(channel: socket.socket) -> bytes | None:
-    """The next file, or None where the other end is closed."""
+def _receive(channel: socket.socket) -> tuple[bytes, TileSpec | None] | None:
+    """The next file and how it is to be cut, or None where the other end is closed."""
     head = channel.recv(REQUEST.size, socket.MSG_WAITALL)
     if len(head) < REQUEST.size:
         return None
-    size: int = REQUEST.unpack(head)[0]
-    return channel.recv(size, socket.MSG_WAITALL) if size else b""
+    size, side, least, most, thumbnail = REQUEST.unpack(head)
+    spec = TileSpec(side, most, least, thumbnail=bool(thumbnail)) if side else None
+    return channel.recv(size, socket.MSG_WAITALL) if size else b"", spec
 
 
 def _bound_memory(limits: ImageLimits) -> None:

@@ -3,7 +3,7 @@
 The results equal those of `load_image` on the InternVL2 model card, bit for bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,10 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class TileSpec:
-    """How images are cut: tiles of `size` x `size` pixels, `min_tiles` to `max_tiles`, then a thumbnail."""
+    """How images are cut: tiles of `size` x `size` pixels, `min_tiles` to `max_tiles`, then a thumbnail.
+
+    `mean` and `std` of each channel are what the model wants subtracted and divided by.
+    """
 
     size: int
     max_tiles: int
@@ -25,6 +28,17 @@ class TileSpec:
     thumbnail: bool = True
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
+
+    def at_most(self, tiles: int | None) -> "TileSpec":
+        """The same with a lower bound of tiles; None, or a higher one, changes nothing."""
+        if tiles is None or tiles >= self.max_tiles:
+            return self
+        return replace(self, max_tiles=tiles, min_tiles=min(self.min_tiles, tiles))
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes of the tiles of an image that is cut into as many as may be."""
+        return (self.max_tiles + self.thumbnail) * self.size**2 * 3
 
 
 @lru_cache(maxsize=64)
@@ -79,23 +93,3 @@ def cut(image: Image.Image, spec: TileSpec) -> np.ndarray:
     if len(tiles) > count:
         tiles[count] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
     return tiles
-
-
-def normalise(tiles: np.ndarray, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> np.ndarray:
-    """Normalise uint8 [T, H, W, 3] to float32 [T, 3, H, W], as torchvision's ToTensor and Normalize do.
-
-    The three steps are theirs, each rounded to float32, so that the last bit is the same.
-    """
-    out = np.empty((len(tiles), 3, *tiles.shape[1:3]), np.float32)
-    for channel in range(3):
-        plane = out[:, channel]  # [T, H, W]
-        np.copyto(plane, tiles[..., channel])
-        plane /= np.float32(255)
-        plane -= np.float32(mean[channel])
-        plane /= np.float32(std[channel])
-    return out
-
-
-def tiles(image: Image.Image, spec: TileSpec) -> np.ndarray:
-    """Cut and normalise an RGB image: float32 [T, 3, H, W]."""
-    return normalise(cut(image, spec), spec.mean, spec.std)

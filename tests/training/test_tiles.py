@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from transformers import GotOcr2ImageProcessorPil
 
-from service.media.tiles import tiles
-from training.batches import SPEC
+from service.media.tiles import cut
+from training.batches import SPEC, pixels
 from training.evaluate import of_tiles
 from training.shapes import draw, random_scene
 
@@ -30,7 +30,7 @@ def test_tiles_equal_the_library_s(processor: GotOcr2ImageProcessorPil, size: tu
     rng = np.random.default_rng(size)
     image = draw(random_scene(rng), rng, width=size[0], height=size[1])
     expected = processor(images=image, return_tensors="np")["pixel_values"]
-    found = tiles(image, SPEC)
+    found = pixels([cut(image, SPEC)]).numpy()
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
@@ -39,4 +39,4 @@ def test_tiles_equal_the_library_s(processor: GotOcr2ImageProcessorPil, size: tu
 def test_every_count_of_tiles_comes_up(count: int) -> None:
     """The training distribution has images of 3 and of 5 tiles."""
     image, _ = of_tiles(np.random.default_rng(0), count=count)
-    assert tiles(image, SPEC).shape == (count, 3, 56, 56)
+    assert cut(image, SPEC).shape == (count, 56, 56, 3)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.pixels import joined, normaliser_of
 from service.engine.pools import Place
 from service.engine.run import Run
 from service.engine.runner.cache import Cache
@@ -63,8 +64,8 @@ class DirectRunner:
         model: Any = loaded.model
         self.record = record
         self.graphs: DecodeGraphs | None = None
-        self.device, self.dtype = loaded.device, loaded.dtype
-        self.vision = Vision(model.model, model.config)
+        self.device = loaded.device
+        self.vision = Vision(model.model, model.config, normaliser_of(loaded))
         text = model.config.get_text_config()
         self.decoder = Decoder(model.model.language_model, text, model.lm_head, loaded.context_length)
         self.token_bytes = self.decoder.shape.token_bytes
@@ -79,14 +80,10 @@ class DirectRunner:
         """Copy a row of the cache onto another."""
         self.cache.move(source, target, length)
 
-    def features(self, pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Features of tiles."""
-        counts = [len(tiles) for tiles in pixels]
-        joined = torch.from_numpy(np.concatenate(pixels) if len(pixels) > 1 else pixels[0])
-        if self.device.type == "cuda":  # from pinned memory the copy runs beside what is computed
-            joined = joined.pin_memory().to(self.device, non_blocking=True)
-        found = self.vision(joined.to(self.device, self.dtype))  # [T, image tokens a tile, H]
-        return [part.flatten(0, 1) for part in found.split(counts)]  # each [N, H]
+    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Features of images."""
+        found = self.vision(joined(images, self.device))  # [T, image tokens a tile, H]
+        return [part.flatten(0, 1) for part in found.split([len(tiles) for tiles in images])]  # each [N, H]
 
     def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Read chunks of prompts; logits in their order."""

@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache as ModelCache
 from transformers.cache_utils import CacheLayerMixin
 
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.pixels import joined, normaliser_of
 from service.engine.pools import Place
 from service.engine.run import Run
 from service.engine.runner.cache import Cache, CacheShape
@@ -47,6 +48,7 @@ class ForwardRunner:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.model: Any = loaded.model
+        self.normalise = normaliser_of(loaded)
         text = loaded.model.config.get_text_config()
         channels = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         self.shape = CacheShape(
@@ -63,11 +65,11 @@ class ForwardRunner:
         """Copy a row of the cache onto another."""
         self.cache.move(source, target, length)
 
-    def features(self, pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Features of tiles."""
-        joined = torch.from_numpy(np.concatenate(pixels)).to(self.shape.device, self.shape.dtype)
-        found = self.model.get_image_features(joined).pooler_output  # [T, image tokens a tile, H]
-        return [part.flatten(0, 1) for part in found.split([len(tiles) for tiles in pixels])]  # each [N, H]
+    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Features of images."""
+        pixels = self.normalise(joined(images, self.shape.device)).to(self.shape.dtype)  # [T, 3, H, W]
+        found = self.model.get_image_features(pixels).pooler_output  # [T, image tokens a tile, H]
+        return [part.flatten(0, 1) for part in found.split([len(tiles) for tiles in images])]  # each [N, H]
 
     def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Read chunks of prompts; logits in their order."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.pixels import pixels
 from service.engine.run import Run
 
 
@@ -44,23 +44,23 @@ def join(batch: Sequence[Run], loaded: LoadedModel) -> dict[str, torch.Tensor]:
     for row, run in enumerate(batch):
         ids[row, longest - len(run.prompt) :] = torch.tensor(run.prompt)
         mask[row, longest - len(run.prompt) :] = 1
-    joined = {"input_ids": ids, "attention_mask": mask}
+    inputs = {"input_ids": ids, "attention_mask": mask}
     extras = [run.inputs.extra if run.inputs else {} for run in batch]
     for name, first in extras[0].items():
-        if name in joined or name == "position_ids":
+        if name in inputs or name == "position_ids":
             continue
         if _per_token(name):
-            joined[name] = torch.stack(
+            inputs[name] = torch.stack(
                 [
                     torch.nn.functional.pad(extra[name][0], (longest - extra[name].shape[1], 0))
                     for extra in extras
                 ]
             )  # [B, S]
         else:
-            joined[name] = torch.cat([extra[name] for extra in extras])
+            inputs[name] = torch.cat([extra[name] for extra in extras])
         if first.is_floating_point():
-            joined[name] = joined[name].to(loaded.dtype)
-    tiles = [run.inputs.pixels for run in batch if run.inputs and run.inputs.pixels is not None]
-    if tiles:
-        joined["pixel_values"] = torch.from_numpy(np.concatenate(tiles)).to(loaded.dtype)
-    return {name: tensor.to(loaded.device) for name, tensor in joined.items()}
+            inputs[name] = inputs[name].to(loaded.dtype)
+    images = [tiles for run in batch if run.inputs for tiles in run.inputs.tiles]
+    if images:
+        inputs["pixel_values"] = pixels(images, loaded).to(loaded.dtype)
+    return {name: tensor.to(loaded.device) for name, tensor in inputs.items()}

@@ -31,8 +31,8 @@ class BatchRunner(Protocol):
         """Copy the first `length` tokens of a row of the cache onto another of its pool."""
         ...
 
-    def features(self, pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Features of tiles, each float32 [T, 3, H, W] in and [N, H] out, N image tokens."""
+    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Features of images, each its tiles as uint8 [T, H, W, 3] in and [N, H] out, N image tokens."""
         ...
 
     def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.nn.functional import linear as product
 
+from service.engine.pixels import Normaliser
 from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
 
 
@@ -34,7 +35,8 @@ PASS_BYTES = {"cpu": 2**20, "cuda": 2**30}
 class Vision:
     """From tiles to the embeddings that stand for them in the prompt."""
 
-    def __init__(self, model: Any, config: Any) -> None:  # noqa: ANN401 - transformers' InternVLModel and its config
+    def __init__(self, model: Any, config: Any, normalise: Normaliser) -> None:  # noqa: ANN401 - transformers' InternVLModel and its config
+        self.normalise = normalise
         tower, projector = model.vision_tower, model.multi_modal_projector
         self.heads = config.vision_config.num_attention_heads
         self.ratio = config.downsample_ratio
@@ -53,13 +55,13 @@ class Vision:
         tile_bytes = (len(self.positions) + 1) * widest * kernel.dtype.itemsize
         self.tiles_at_once = max(1, PASS_BYTES.get(kernel.device.type, 2**30) // tile_bytes)
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Features of tiles [T, 3, height, width]: [T, image tokens a tile, H]."""
-        passes = [self._see(part) for part in pixels.split(self.tiles_at_once)]
+    def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
+        """Features of tiles, bytes [T, 3, height, width]: [T, image tokens a tile, H]."""
+        passes = [self._see(part) for part in tiles.split(self.tiles_at_once)]
         return passes[0] if len(passes) == 1 else torch.cat(passes)
 
-    def _see(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = self._embed(pixels)  # [T, P, C]
+    def _see(self, tiles: torch.Tensor) -> torch.Tensor:
+        x = self._embed(tiles)  # [T, P, C]
         for layer in self.layers:
             x = self._attend(layer, x)
             h = layer.down(gelu(layer.up(layer.after(x))))  # [T, P, C]
@@ -69,14 +71,13 @@ class Vision:
         x = self.project_norm(shuffle(x[:, 1:], self.ratio))  # [T, image tokens, C / ratio²]
         return self.project_2(gelu(self.project_1(x)))
 
-    def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        tiles, channels, height, width = pixels.shape
-        rows, columns, side = height // self.patch, width // self.patch, self.patch
+    def _embed(self, tiles: torch.Tensor) -> torch.Tensor:
         # A convolution whose stride is its kernel is a matrix product over patches.
-        x = pixels.reshape(tiles, channels, rows, side, columns, side)
-        x = x.permute(0, 2, 4, 1, 3, 5).reshape(tiles, rows * columns, -1)  # [T, P - 1, 3 * patch * patch]
+        patches = tiles.unfold(2, self.patch, self.patch).unfold(3, self.patch, self.patch)
+        x = self.normalise(patches.permute(0, 2, 3, 1, 4, 5))  # [T, rows, columns, 3, patch, patch]
+        x = x.to(self.embed.weight.dtype).flatten(3).flatten(1, 2)  # [T, P - 1, 3 * patch * patch]
         x = product(x, self.embed.weight, self.embed.bias) + self.positions  # [T, P - 1, C]
-        return torch.cat((self.first.expand(tiles, -1, -1), x), 1)  # [T, P, C]
+        return torch.cat((self.first.expand(len(tiles), -1, -1), x), 1)  # [T, P, C]
 
     def _attend(self, layer: VisionLayer, x: torch.Tensor) -> torch.Tensor:
         tiles, places, channels = x.shape

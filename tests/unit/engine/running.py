@@ -14,12 +14,14 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
+from service.engine.pixels import pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits, decode
+from service.media.decode import ImageLimits
+from service.media.local_decoder import LocalDecoder
 from service.settings import EMBEDDED_MODEL
 from training.shapes import draw, random_scene
 
-DECODE = functools.partial(decode, limits=ImageLimits())
+DECODER = LocalDecoder(ImageLimits())
 
 
 @functools.cache
@@ -31,7 +33,7 @@ def embedded() -> LoadedModel:
 @contextmanager
 def running(loaded: LoadedModel | None = None, **options: Any) -> Iterator[Engine]:
     """An engine that has started, and is closed again."""
-    engine = Engine(loaded or embedded(), decode=DECODE, options=EngineOptions(**options))
+    engine = Engine(loaded or embedded(), decoder=DECODER, options=EngineOptions(**options))
     engine.start()
     try:
         yield engine
@@ -57,14 +59,15 @@ def by_generate(loaded: LoadedModel, request: Request, **options: Any) -> str:
     """The text that transformers' own `generate` gives, alone."""
     turns = [
         DecodedTurn(
-            turn.role, tuple(part if isinstance(part, str) else DECODE(part.data) for part in turn.content)
+            turn.role,
+            tuple(part if isinstance(part, str) else DECODER.decode(part.data) for part in turn.content),
         )
         for turn in request.turns
     ]
     inputs = loaded.inputs.build(turns, max_tiles=request.max_tiles)
     tensors: dict[str, Any] = dict(inputs.extra)
-    if inputs.pixels is not None:
-        tensors["pixel_values"] = torch.from_numpy(inputs.pixels)
+    if inputs.tiles:
+        tensors["pixel_values"] = pixels(inputs.tiles, loaded)
     tensors["input_ids"] = torch.tensor([inputs.input_ids])
     tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
     model: Any = loaded.model

@@ -12,7 +12,7 @@ from service.engine.options import EngineOptions
 from service.engine.request import Completion
 from service.engine.runner.direct import DirectRunner
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
-from tests.unit.engine.running import DECODE, ask, embedded, picture, running
+from tests.unit.engine.running import DECODER, ask, embedded, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
@@ -102,7 +102,7 @@ def test_a_step_that_hangs_is_told_by_check(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_model_that_fails_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose model cannot answer a first request refuses to start."""
     monkeypatch.setattr(DirectRunner, "decode", lambda *_: 1 / 0)
-    engine = Engine(embedded(), decode=DECODE, options=EngineOptions())
+    engine = Engine(embedded(), decoder=DECODER, options=EngineOptions())
     with pytest.raises(StartupError):
         engine.start()
     engine.close(1)
@@ -110,7 +110,7 @@ def test_a_model_that_fails_does_not_start(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_engine_that_has_not_started_refuses() -> None:
     """Requests before the start are refused as such."""
-    engine = Engine(embedded(), decode=DECODE, options=EngineOptions())
+    engine = Engine(embedded(), decoder=DECODER, options=EngineOptions())
     with pytest.raises(RequestError) as caught:
         engine.submit(ask("?"))
     assert caught.value.code is ErrorCode.NOT_READY

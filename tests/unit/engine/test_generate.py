@@ -12,7 +12,7 @@ from service.engine.request import FinishReason
 from service.engine.run import Run
 from service.engine.runner.generate import GenerateWorker
 from service.errors import ErrorCode, RequestError
-from tests.unit.engine.running import DECODE, ask, by_generate, embedded, picture, running
+from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
 
@@ -65,7 +65,7 @@ def test_pieces_come_while_the_batch_runs() -> None:
 def test_a_short_answer_does_not_wait_for_a_long_one() -> None:
     """A run that ends before its batch is retired at once."""
     worker = GenerateWorker(without_stops())
-    preparation = Preparation(without_stops(), DECODE, FeatureCache(0))
+    preparation = Preparation(without_stops(), DECODER, FeatureCache(0))
     runs = [Run(ask("?", max_tokens=limit)) for limit in (3, 9)]
     for run in runs:
         preparation.prepare(run, longest=100)

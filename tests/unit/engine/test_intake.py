@@ -1,15 +1,18 @@
 """From a request to a run that the engine can work on."""
 
 import asyncio
-from typing import Any
+
+import numpy as np
 
 from service.engine.engine import Engine
 from service.engine.features import FeatureCache
 from service.engine.options import EngineOptions
 from service.engine.preparation import Preparation, share_key
 from service.engine.run import Run
-from service.media.decode import ImageLimits, decode
-from tests.unit.engine.running import ask, by_generate, embedded, picture, running
+from service.media.decode import ImageLimits
+from service.media.local_decoder import LocalDecoder
+from service.media.tiles import TileSpec
+from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
@@ -17,11 +20,12 @@ def test_a_known_image_is_not_decoded_again() -> None:
     """Asked again about the same image, the same or something else, the engine needs no pixels of it."""
     decoded = list[bytes]()
 
-    def counting(data: bytes) -> Any:
-        decoded.append(data)
-        return decode(data, ImageLimits())
+    class Counting(LocalDecoder):
+        def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+            decoded.append(data)
+            return super().cut(data, spec)
 
-    engine = Engine(embedded(), decode=counting, options=EngineOptions())
+    engine = Engine(embedded(), decoder=Counting(ImageLimits()), options=EngineOptions())
     engine.start()
     try:
         texts = [answer(engine, ask(picture(1), words))[0].text for words in ("?", "?", "What is it?")]
@@ -108,12 +112,12 @@ def test_requests_with_one_seed_are_alike() -> None:
 
 def test_an_image_is_known_only_with_its_features() -> None:
     """When the features of an image were let go of, it is decoded again."""
-    preparation = Preparation(embedded(), lambda data: decode(data, ImageLimits()), FeatureCache(0))
+    preparation = Preparation(embedded(), DECODER, FeatureCache(0))
     for _ in range(2):
         run = Run(ask(picture(1), "?"))
         preparation.prepare(run, longest=100)
         assert run.inputs is not None
-        assert run.inputs.pixels is not None
+        assert run.inputs.tiles
 
 
 def test_a_greedy_client_does_not_hold_up_another() -> None:

@@ -13,20 +13,24 @@ from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 from transformers import GotOcr2ImageProcessorPil
 
+from service.engine.pixels import Normaliser, joined
 from service.media.tiles import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Channels,
     TileSpec,
     cut,
     grid,
-    normalise,
     tile_count,
-    tiles,
 )
 from tests.images import photo
 
 sizes = st.one_of(st.integers(1, 2000), st.sampled_from([1, 56, 112, 448, 20_000]))
+
+
+def normalised(tiles: np.ndarray) -> np.ndarray:
+    """Tiles as a model takes them: float32 [T, 3, H, W]."""
+    device = torch.device("cpu")
+    return Normaliser(TileSpec(size=1, max_tiles=1), device)(joined([tiles], device)).numpy()
 
 
 def reference_grid(width: int, height: int, size: int, most: int, least: int = 1) -> tuple[int, int]:
@@ -113,8 +117,7 @@ def test_tiles_equal_the_original_bit_for_bit(width: int, height: int, most: int
     """For any size and aspect the normalised tiles equal torchvision's, to the last bit."""
     spec = TileSpec(size=28, max_tiles=most, thumbnail=thumbnail)
     image = photo(width, height)
-    found = tiles(image, spec)
-    assert found.dtype == np.float32
+    found = normalised(cut(image, spec))
     assert np.array_equal(found, reference_tiles(image, spec))
 
 
@@ -130,7 +133,7 @@ def test_tiles_equal_the_library_s_processor(size: tuple[int, int]) -> None:
         image_std=IMAGENET_STD,
     )
     expected = processor(image, return_tensors="np")["pixel_values"]
-    np.testing.assert_allclose(tiles(image, spec), expected, atol=1e-6)
+    np.testing.assert_allclose(normalised(cut(image, spec)), expected, atol=1e-6)
 
 
 def test_tiles_stand_row_by_row_and_the_thumbnail_last() -> None:
@@ -147,11 +150,3 @@ def test_tiles_stand_row_by_row_and_the_thumbnail_last() -> None:
 def test_one_tile_has_no_thumbnail() -> None:
     """An image that fits one tile is not shown twice."""
     assert len(cut(photo(56, 56), TileSpec(size=56, max_tiles=1))) == 1
-
-
-@pytest.mark.parametrize(("mean", "std"), [(IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3)])
-def test_every_value_is_normalised_to_the_last_bit(mean: Channels, std: Channels) -> None:
-    """Each of the 256 values of each channel becomes what ToTensor and Normalize make of it."""
-    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)  # [1, 16, 16, 3]
-    expected = transforms.Normalize(mean, std)(transforms.ToTensor()(values[0])).numpy()  # [3, 16, 16]
-    assert np.array_equal(normalise(values, mean, std)[0], expected)

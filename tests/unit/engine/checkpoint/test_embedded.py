@@ -9,6 +9,7 @@ from transformers import AutoProcessor, GotOcr2ImageProcessorPil
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.inputs import DecodedTurn
+from service.engine.pixels import pixels
 from service.settings import EMBEDDED_MODEL
 
 QUESTION = "Describe the image."
@@ -31,12 +32,11 @@ def picture() -> Image.Image:
 def test_embedded_checkpoint_answers(loaded: LoadedModel) -> None:
     """The embedded checkpoint says what is drawn, and its answer ends by itself."""
     built = loaded.inputs.build([DecodedTurn("user", (picture(), QUESTION))])
-    assert built.pixels is not None
     ids = torch.tensor([built.input_ids])
     answer = loaded.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        pixel_values=torch.from_numpy(built.pixels),
+        pixel_values=pixels(built.tiles, loaded),
         max_new_tokens=60,
         do_sample=False,
         eos_token_id=sorted(loaded.stop_ids),
@@ -60,5 +60,4 @@ def test_inputs_equal_the_librarys_processor(loaded: LoadedModel) -> None:
     )
     built = loaded.inputs.build([DecodedTurn("user", (picture(), QUESTION))])
     assert built.input_ids == expected["input_ids"][0].tolist()
-    assert built.pixels is not None
-    np.testing.assert_array_equal(built.pixels, expected["pixel_values"].numpy())
+    np.testing.assert_array_equal(pixels(built.tiles, loaded).numpy(), expected["pixel_values"].numpy())

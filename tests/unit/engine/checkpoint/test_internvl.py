@@ -10,6 +10,7 @@ from transformers import InternVLForConditionalGeneration
 
 from service.engine.checkpoint.load import load
 from service.engine.inputs import DecodedTurn
+from service.engine.pixels import pixels
 from tests.checkpoints import TOKENS_PER_TILE, make_internvl
 
 PICTURE = Image.new("RGB", (112, 56), "red")
@@ -54,13 +55,12 @@ def test_the_model_answers_what_the_builder_made(checkpoint: Path) -> None:
     """Built inputs hold an image token for every image feature, and the model generates from them."""
     loaded = load(str(checkpoint))
     built = loaded.inputs.build([DecodedTurn("user", (PICTURE, "What is in this picture?"))])
-    assert built.pixels is not None
-    assert built.pixels.dtype == np.float32
+    assert [tiles.dtype for tiles in built.tiles] == [np.uint8]
     assert built.input_ids.count(loaded.model.config.image_token_id) == built.image_tiles * TOKENS_PER_TILE
     answer = loaded.model.generate(
         input_ids=torch.tensor([built.input_ids]),
         attention_mask=torch.ones(1, len(built.input_ids), dtype=torch.long),
-        pixel_values=torch.from_numpy(built.pixels),
+        pixel_values=pixels(built.tiles, loaded),
         max_new_tokens=5,
         do_sample=False,
         eos_token_id=-1,

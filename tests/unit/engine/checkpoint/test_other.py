@@ -27,7 +27,7 @@ def test_other_families_load_and_answer(checkpoint: Path) -> None:
     assert loaded.tokenizer.eos_token_id in loaded.stop_ids
     assert loaded.context_length == 2048
     built = loaded.inputs.build([DecodedTurn("user", (PICTURE, "What is in this picture?"))])
-    assert built.pixels is None
+    assert built.tiles == ()
     assert built.tiles_per_image == (TILES[checkpoint.name],)
     answer = loaded.model.generate(
         input_ids=torch.tensor([built.input_ids]),

@@ -18,7 +18,7 @@ from service.errors import DeviceError, EngineStopped, RequestError
 from service.replica import Replica
 from service.settings import Settings
 from tests.checkpoints import make_internvl
-from tests.unit.engine.running import DECODE, ask, by_generate, picture
+from tests.unit.engine.running import DECODER, ask, by_generate, picture
 from tests.unit.engine.test_engine import answer
 
 START_SECONDS = 240.0
@@ -44,7 +44,7 @@ def shared(checkpoint: Path) -> Iterator[ParallelModel]:
 
 @pytest.fixture(scope="module")
 def engine(shared: ParallelModel) -> Iterator[Engine]:
-    engine = Engine(shared, decode=DECODE, options=EngineOptions())
+    engine = Engine(shared, decoder=DECODER, options=EngineOptions())
     engine.start()
     yield engine
     engine.close(10)
