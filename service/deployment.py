@@ -50,6 +50,7 @@ class Model:
         replica = getattr(self, "replica", None)
         if replica is not None:
             await replica.close(CLOSE_SECONDS)
+        logs.flush()
 
 
 def _running(application: str, name: str) -> int:

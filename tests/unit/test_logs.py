@@ -1,0 +1,86 @@
+"""Log lines are written together, and none is lost."""
+
+import io
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from service.logs import PatientHandler
+
+
+class Stream(io.StringIO):
+    """Counts its writes, and says when there was one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.written = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        found = super().write(text)
+        self.written.set()
+        return found
+
+
+@pytest.fixture
+def stream() -> Stream:
+    """Where lines go."""
+    return Stream()
+
+
+def logger(stream: Stream, seconds: float) -> Iterator[logging.Logger]:
+    handler = PatientHandler(stream, seconds=seconds)
+    made = logging.getLogger(f"tests.{id(handler)}")
+    made.setLevel(logging.INFO)
+    made.propagate = False
+    made.addHandler(handler)
+    yield made
+    made.removeHandler(handler)
+    handler.close()
+
+
+@pytest.fixture
+def quick(stream: Stream) -> Iterator[logging.Logger]:
+    """A logger that waits for hardly any time."""
+    yield from logger(stream, 0.01)
+
+
+@pytest.fixture
+def slow(stream: Stream) -> Iterator[logging.Logger]:
+    """A logger that would wait for longer than any test."""
+    yield from logger(stream, 600)
+
+
+def test_lines_are_written_in_time(quick: logging.Logger, stream: Stream) -> None:
+    """A line is written soon, though nothing follows it, and so is the next one."""
+    for expected in ("one\n", "one\ntwo\n"):
+        stream.written.clear()
+        quick.info(expected.split()[-1])
+        assert stream.written.wait(5)
+        assert stream.getvalue() == expected
+
+
+def test_lines_are_written_together(slow: logging.Logger, stream: Stream) -> None:
+    """What comes within the wait is one write."""
+    for number in range(3):
+        slow.info("%d", number)
+    assert stream.writes == 0
+    slow.handlers[0].flush()
+    assert (stream.getvalue(), stream.writes) == ("0\n1\n2\n", 1)
+
+
+def test_a_warning_is_written_at_once(slow: logging.Logger, stream: Stream) -> None:
+    """A warning does not wait, and comes after what came before it."""
+    slow.info("before")
+    slow.warning("now")
+    assert stream.getvalue() == "before\nnow\n"
+
+
+def test_the_last_lines_are_written_at_the_end(slow: logging.Logger, stream: Stream) -> None:
+    """Closing the log, which the interpreter does when it ends, writes what still waits."""
+    slow.info("last")
+    slow.handlers[0].close()
+    assert stream.getvalue() == "last\n"
