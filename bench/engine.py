@@ -13,7 +13,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.media.decode import ImageLimits
 from service.media.local_decoder import LocalDecoder
@@ -45,7 +45,7 @@ def _generate(loaded: LoadedModel, batch: list[Sample]) -> list[str]:
     out = loaded.model.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        pixel_values=pixels(images, loaded),
+        pixel_values=pixels(images, normaliser_of(loaded), loaded.device),
         max_new_tokens=MAX_TOKENS,
         do_sample=False,
         eos_token_id=sorted(loaded.stop_ids),

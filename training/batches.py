@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast
 
-from service.engine.pixels import Normaliser, joined
+from service.engine.pixels import Normaliser, pixels
 from service.media.tiles import TileSpec, cut
 from training.checkpoint import MAX_TILES, MEAN, STD, TILE, TOKENS_PER_TILE
 from training.prompts import random_prompt
@@ -55,10 +55,10 @@ def in_background(batches: Batches) -> DataLoader[Batch]:
     )
 
 
-def pixels(images: Sequence[np.ndarray]) -> torch.Tensor:
+def seen(images: Sequence[np.ndarray]) -> torch.Tensor:
     """What the model takes for images, each its tiles as uint8 [T, H, W, 3]: float32 [T, 3, H, W]."""
     device = torch.device("cpu")
-    return Normaliser(SPEC, device)(joined(images, device))
+    return pixels(images, Normaliser.of(SPEC, device), device)
 
 
 def _sample(
@@ -82,4 +82,4 @@ def _collate(
         ids[row, :end] = torch.tensor(question + answer)
         mask[row, :end] = 1
         labels[row, len(question) : end] = torch.tensor(answer)
-    return Batch(ids, mask, labels, pixels([tiles for *_, tiles in samples]))
+    return Batch(ids, mask, labels, seen([tiles for *_, tiles in samples]))

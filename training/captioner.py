@@ -7,7 +7,7 @@ from PIL import Image
 from transformers import AutoTokenizer, InternVLForConditionalGeneration, PreTrainedTokenizerBase
 
 from service.media.tiles import cut
-from training.batches import SPEC, pixels, prompt_text
+from training.batches import SPEC, prompt_text, seen
 from training.prompts import PROMPTS
 
 LONGEST_CAPTION = 24
@@ -31,7 +31,7 @@ class Captioner:
             [prompt_text(prompt, len(one)) for one in tiles], padding=True, return_tensors="pt"
         )
         ids = self.model.generate(  # type: ignore[misc]  # the mixin's protocol is narrower than the class
-            **inputs, pixel_values=pixels(tiles), max_new_tokens=LONGEST_CAPTION
+            **inputs, pixel_values=seen(tiles), max_new_tokens=LONGEST_CAPTION
         )
         answers = ids[:, inputs["input_ids"].shape[1] :]  # [B, S]
         return self.tokenizer.batch_decode(answers, skip_special_tokens=True)

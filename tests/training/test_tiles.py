@@ -5,7 +5,7 @@ import pytest
 from transformers import GotOcr2ImageProcessorPil
 
 from service.media.tiles import cut
-from training.batches import SPEC, pixels
+from training.batches import SPEC, seen
 from training.evaluate import of_tiles
 from training.shapes import draw, random_scene
 
@@ -30,7 +30,7 @@ def test_tiles_equal_the_library_s(processor: GotOcr2ImageProcessorPil, size: tu
     rng = np.random.default_rng(size)
     image = draw(random_scene(rng), rng, width=size[0], height=size[1])
     expected = processor(images=image, return_tensors="np")["pixel_values"]
-    found = pixels([cut(image, SPEC)]).numpy()
+    found = seen([cut(image, SPEC)]).numpy()
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=2e-6)
 

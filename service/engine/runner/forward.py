@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache as ModelCache
 from transformers.cache_utils import CacheLayerMixin
 
 from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pixels import joined, normaliser_of
+from service.engine.pixels import normaliser_of, pixels
 from service.engine.pools import Place
 from service.engine.run import Run
 from service.engine.runner.cache import Cache, CacheShape
@@ -67,8 +67,8 @@ class ForwardRunner:
 
     def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of images."""
-        pixels = self.normalise(joined(images, self.shape.device)).to(self.shape.dtype)  # [T, 3, H, W]
-        found = self.model.get_image_features(pixels).pooler_output  # [T, image tokens a tile, H]
+        seen = pixels(images, self.normalise, self.shape.device).to(self.shape.dtype)  # [T, 3, H, W]
+        found = self.model.get_image_features(seen).pooler_output  # [T, image tokens a tile, H]
         return [part.flatten(0, 1) for part in found.split([len(tiles) for tiles in images])]  # each [N, H]
 
     def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:

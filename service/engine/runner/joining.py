@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from service.engine.run import Run
 
 
@@ -62,5 +62,5 @@ def join(batch: Sequence[Run], loaded: LoadedModel) -> dict[str, torch.Tensor]:
             inputs[name] = inputs[name].to(loaded.dtype)
     images = [tiles for run in batch if run.inputs for tiles in run.inputs.tiles]
     if images:
-        inputs["pixel_values"] = pixels(images, loaded).to(loaded.dtype)
+        inputs["pixel_values"] = pixels(images, normaliser_of(loaded), loaded.device).to(loaded.dtype)
     return {name: tensor.to(loaded.device) for name, tensor in inputs.items()}

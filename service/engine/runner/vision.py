@@ -36,14 +36,16 @@ class Vision:
     """From tiles to the embeddings that stand for them in the prompt."""
 
     def __init__(self, model: Any, config: Any, normalise: Normaliser) -> None:  # noqa: ANN401 - transformers' InternVLModel and its config
-        self.normalise = normalise
         tower, projector = model.vision_tower, model.multi_modal_projector
         self.heads = config.vision_config.num_attention_heads
         self.ratio = config.downsample_ratio
         patches = tower.embeddings.patch_embeddings
         self.patch = patches.patch_size[0]
         kernel = patches.projection.weight.data  # [C, 3, patch, patch]
-        self.embed = Linear(kernel.flatten(1), patches.projection.bias.data)  # [C, 3 * patch * patch]
+        # Of a patch the pixels come first and then their channels, as they lie in an image.
+        weight = kernel.permute(0, 2, 3, 1).flatten(1)  # [C, patch * patch * 3]
+        self.embed = Linear(weight, patches.projection.bias.data)
+        self.normalise = normalise.repeated(self.patch**2)
         positions = tower.embeddings.position_embeddings.data[0]  # [P, C]
         self.first = (tower.embeddings.cls_token.data[0] + positions[:1])[None]  # [1, 1, C]
         self.positions = positions[1:]  # [P - 1, C]
@@ -56,7 +58,7 @@ class Vision:
         self.tiles_at_once = max(1, PASS_BYTES.get(kernel.device.type, 2**30) // tile_bytes)
 
     def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Features of tiles, bytes [T, 3, height, width]: [T, image tokens a tile, H]."""
+        """Features of tiles, bytes [T, height, width, 3]: [T, image tokens a tile, H]."""
         passes = [self._see(part) for part in tiles.split(self.tiles_at_once)]
         return passes[0] if len(passes) == 1 else torch.cat(passes)
 
@@ -73,11 +75,12 @@ class Vision:
 
     def _embed(self, tiles: torch.Tensor) -> torch.Tensor:
         # A convolution whose stride is its kernel is a matrix product over patches.
-        patches = tiles.unfold(2, self.patch, self.patch).unfold(3, self.patch, self.patch)
-        x = self.normalise(patches.permute(0, 2, 3, 1, 4, 5))  # [T, rows, columns, 3, patch, patch]
-        x = x.to(self.embed.weight.dtype).flatten(3).flatten(1, 2)  # [T, P - 1, 3 * patch * patch]
+        count, height, width, _ = tiles.shape
+        x = tiles.view(count, height // self.patch, self.patch, width // self.patch, self.patch * 3)
+        x = x.transpose(2, 3).reshape(count, len(self.positions), -1)  # [T, P - 1, patch * patch * 3]
+        x = self.normalise(x).to(self.embed.weight.dtype)
         x = product(x, self.embed.weight, self.embed.bias) + self.positions  # [T, P - 1, C]
-        return torch.cat((self.first.expand(len(tiles), -1, -1), x), 1)  # [T, P, C]
+        return torch.cat((self.first.expand(count, -1, -1), x), 1)  # [T, P, C]
 
     def _attend(self, layer: VisionLayer, x: torch.Tensor) -> torch.Tensor:
         tiles, places, channels = x.shape

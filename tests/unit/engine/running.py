@@ -14,7 +14,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.media.decode import ImageLimits
 from service.media.local_decoder import LocalDecoder
@@ -67,7 +67,7 @@ def by_generate(loaded: LoadedModel, request: Request, **options: Any) -> str:
     inputs = loaded.inputs.build(turns, max_tiles=request.max_tiles)
     tensors: dict[str, Any] = dict(inputs.extra)
     if inputs.tiles:
-        tensors["pixel_values"] = pixels(inputs.tiles, loaded)
+        tensors["pixel_values"] = pixels(inputs.tiles, normaliser_of(loaded), loaded.device)
     tensors["input_ids"] = torch.tensor([inputs.input_ids])
     tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
     model: Any = loaded.model

@@ -4,13 +4,14 @@ import asyncio
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
-from service.engine.pixels import normaliser_of
+from service.engine.pixels import joined, normaliser_of, pixels
 from service.engine.request import Request, Sampling, Turn
 from service.engine.runner import direct
 from service.engine.runner.vision import Vision
@@ -127,12 +128,12 @@ def test_long_and_short_answers_share_the_steps(family: tuple[LoadedModel, str])
 def test_tiles_seen_in_several_passes_have_the_same_features(family: tuple[LoadedModel, str]) -> None:
     """However many tiles a pass takes, features are those of the model's own vision tower."""
     loaded, _ = family
-    tiles = torch.randint(0, 256, (7, 3, 56, 56), dtype=torch.uint8)
+    tiles = np.random.default_rng(0).integers(0, 256, (7, 56, 56, 3), np.uint8)
     config: Any = loaded.model.config
     normalise = normaliser_of(loaded)
     vision = Vision(loaded.model.model, config, normalise)
     with torch.inference_mode():
-        expected = loaded.model.get_image_features(normalise(tiles)).pooler_output
+        expected = loaded.model.get_image_features(pixels([tiles], normalise, loaded.device)).pooler_output
         for at_once in (1, 3, 7, 100):
             vision.tiles_at_once = at_once
-            torch.testing.assert_close(vision(tiles), expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(vision(joined([tiles], loaded.device)), expected, rtol=1e-4, atol=1e-5)

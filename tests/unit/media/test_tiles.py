@@ -13,7 +13,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 from transformers import GotOcr2ImageProcessorPil
 
-from service.engine.pixels import Normaliser, joined
+from service.engine.pixels import Normaliser, pixels
 from service.media.tiles import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -30,7 +30,7 @@ sizes = st.one_of(st.integers(1, 2000), st.sampled_from([1, 56, 112, 448, 20_000
 def normalised(tiles: np.ndarray) -> np.ndarray:
     """Tiles as a model takes them: float32 [T, 3, H, W]."""
     device = torch.device("cpu")
-    return Normaliser(TileSpec(size=1, max_tiles=1), device)(joined([tiles], device)).numpy()
+    return pixels([tiles], Normaliser.of(TileSpec(size=1, max_tiles=1), device), device).numpy()
 
 
 def reference_grid(width: int, height: int, size: int, most: int, least: int = 1) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from transformers import AutoProcessor, GotOcr2ImageProcessorPil
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.inputs import DecodedTurn
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from service.settings import EMBEDDED_MODEL
 
 QUESTION = "Describe the image."
@@ -36,7 +36,7 @@ def test_embedded_checkpoint_answers(loaded: LoadedModel) -> None:
     answer = loaded.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        pixel_values=pixels(built.tiles, loaded),
+        pixel_values=pixels(built.tiles, normaliser_of(loaded), loaded.device),
         max_new_tokens=60,
         do_sample=False,
         eos_token_id=sorted(loaded.stop_ids),
@@ -60,4 +60,6 @@ def test_inputs_equal_the_librarys_processor(loaded: LoadedModel) -> None:
     )
     built = loaded.inputs.build([DecodedTurn("user", (picture(), QUESTION))])
     assert built.input_ids == expected["input_ids"][0].tolist()
-    np.testing.assert_array_equal(pixels(built.tiles, loaded).numpy(), expected["pixel_values"].numpy())
+    np.testing.assert_array_equal(
+        pixels(built.tiles, normaliser_of(loaded), loaded.device).numpy(), expected["pixel_values"].numpy()
+    )

@@ -10,7 +10,7 @@ from transformers import InternVLForConditionalGeneration
 
 from service.engine.checkpoint.load import load
 from service.engine.inputs import DecodedTurn
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from tests.checkpoints import TOKENS_PER_TILE, make_internvl
 
 PICTURE = Image.new("RGB", (112, 56), "red")
@@ -60,7 +60,7 @@ def test_the_model_answers_what_the_builder_made(checkpoint: Path) -> None:
     answer = loaded.model.generate(
         input_ids=torch.tensor([built.input_ids]),
         attention_mask=torch.ones(1, len(built.input_ids), dtype=torch.long),
-        pixel_values=pixels(built.tiles, loaded),
+        pixel_values=pixels(built.tiles, normaliser_of(loaded), loaded.device),
         max_new_tokens=5,
         do_sample=False,
         eos_token_id=-1,

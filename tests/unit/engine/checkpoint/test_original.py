@@ -19,7 +19,7 @@ from service.engine.checkpoint.original_weights import OriginalInternVL
 from service.engine.checkpoint.tokenizer import load_tokenizer
 from service.engine.checkpoint.weights import load_weights
 from service.engine.inputs import DecodedTurn
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from service.errors import CheckpointError
 from tests.original_checkpoints import VECTORS, make_original, original_config, original_names
 
@@ -158,7 +158,7 @@ def test_every_tensor_finds_its_place(tmp_path: Path, architecture: str, changes
     answer = loaded.model.generate(
         input_ids=torch.tensor([built.input_ids]),
         attention_mask=torch.ones(1, len(built.input_ids), dtype=torch.long),
-        pixel_values=pixels(built.tiles, loaded),
+        pixel_values=pixels(built.tiles, normaliser_of(loaded), loaded.device),
         max_new_tokens=5,
         do_sample=False,
         eos_token_id=-1,

@@ -14,7 +14,7 @@ from transformers import GotOcr2ImageProcessorPil
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.inputs import DecodedTurn
-from service.engine.pixels import pixels
+from service.engine.pixels import normaliser_of, pixels
 from service.engine.prompt.internvl import InternVLInputs
 from service.engine.prompt.original import SENTENCE_2, SENTENCE_2_5
 from service.errors import RequestError
@@ -168,7 +168,9 @@ def test_tiles_equal_the_librarys_processor(ported: LoadedModel) -> None:
         size={"height": 56, "width": 56}, crop_to_patches=True, max_patches=4
     )
     made = processor(image, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
-    np.testing.assert_allclose(pixels(built.tiles, ported), np.stack(made["pixel_values"]), atol=1e-6)
+    np.testing.assert_allclose(
+        pixels(built.tiles, normaliser_of(ported), ported.device), np.stack(made["pixel_values"]), atol=1e-6
+    )
 
 
 def test_text_alone_has_no_pixels(model: LoadedModel) -> None:
