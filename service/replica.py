@@ -88,10 +88,11 @@ def _fetch_options(settings: Settings) -> FetchOptions:
 
 
 def _decode_pool(settings: Settings) -> DecodePool | None:
-    if sys.platform != "linux" or not settings.decode_processes:
+    count = settings.decode_processes
+    processes = settings.preparation_threads if count is None else count
+    if sys.platform != "linux" or not processes:
         return None
-    bounds = Bounds(image_limits(settings), settings.decode_timeout)
-    return DecodePool(bounds, processes=settings.decode_processes)
+    return DecodePool(Bounds(image_limits(settings), settings.decode_timeout), processes=processes)
 
 
 def _engine(settings: Settings, gpus: int, decoder: Decoder) -> Engine:

@@ -92,15 +92,16 @@ class Settings(BaseSettings):
         description="CPU threads of one torch operation. Without it: the replica's `num_cpus`.",
     )
     preparation_threads: int = Field(
-        2, ge=1, le=256, description="Threads that decode images, cut tiles and tokenise prompts."
+        2, ge=1, le=256, description="Threads that have images decoded and cut, and tokenise prompts."
     )
-    decode_processes: int = Field(
-        2,
+    decode_processes: int | None = Field(
+        None,
         ge=0,
         le=256,
         description=(
-            "Processes that decode images, so that no file can harm the replica; more than preparation "
-            "threads are of no use. 0, or a system other than Linux: the threads decode themselves."
+            "Processes that decode images and cut them into tiles, so that no file can harm the replica. "
+            "Without it: as many as preparation threads; more are of no use. 0, or a system other than "
+            "Linux: the threads do it."
         ),
     )
     decode_timeout: float = Field(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from time import monotonic
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -15,6 +16,8 @@ from service.media import decode_process
 from service.media.decode import ImageLimits, decode
 from service.media.decode_pool import DecodePool
 from service.media.decode_worker import Bounds
+from service.media.local_decoder import LocalDecoder
+from service.media.tiles import TileSpec
 from tests.images import photo, png, saved
 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=1_000_000)
@@ -90,6 +93,42 @@ def test_pixels_come_back_as_they_are(pool: DecodePool, data: bytes) -> None:
     """An image, small or large, is the same as if it were decoded here."""
     image, expected = pool.decode(data), decode(data, LIMITS)
     assert (image.mode, image.size, image.tobytes()) == ("RGB", expected.size, expected.tobytes())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TileSpec(56, 12),
+        TileSpec(56, 1),
+        TileSpec(56, 6, min_tiles=4, thumbnail=False),
+        TileSpec(448, 2),  # more than fits in an answer, through shared memory
+        TileSpec(448, 12),  # more than the limit of pixels
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(64, 48), (600, 200)])
+def test_tiles_come_back_as_they_are(pool: DecodePool, spec: TileSpec, size: tuple[int, int]) -> None:
+    """An image comes back in the tiles that it would be cut into here, few or many."""
+    data = saved(photo(*size))
+    found = pool.cut(data, spec)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, LocalDecoder(LIMITS).cut(data, spec))
+
+
+def test_tiles_outlive_the_next_ones(pool: DecodePool) -> None:
+    """Tiles keep their pixels when their process cuts others."""
+    for spec in (TileSpec(56, 1), TileSpec(448, 1)):
+        files = [saved(Image.new("RGB", (40, 30), (shade, 0, 0))) for shade in (10, 20, 30)]
+        found = [pool.cut(file, spec) for file in files]
+        assert [tiles[0, 3, 3].tolist() for tiles in found] == [[10, 0, 0], [20, 0, 0], [30, 0, 0]]
+
+
+def test_a_file_that_breaks_its_decoder_is_refused_where_it_is_cut(pool: DecodePool) -> None:
+    """What a file may do to its decoder fails its own image alone, also where tiles are asked for."""
+    spec = TileSpec(56, 12)
+    with pytest.raises(RequestError, match="broken its decoder"):
+        pool.cut(b"crash", spec)
+    assert pool.cut(GOOD, spec).shape == (13, 56, 56, 3)
 
 
 def test_images_outlive_the_next_one(pool: DecodePool) -> None:
