@@ -1,7 +1,7 @@
 """`capstan`: the commands. Each parses its options and calls the one function that does the work."""
 
 import sys
-from pathlib import Path
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -9,6 +9,18 @@ import typer
 from k8s.commands import deploying, diagnosing, keys_cli, looking, reading
 from k8s.commands.duration import seconds
 from k8s.commands.options import shared
+from k8s.commands.rollout_options import (
+    Chart,
+    Files,
+    Image,
+    Key,
+    NoRollback,
+    NoSmoke,
+    Pairs,
+    Strategy,
+    Timeout,
+    Yes,
+)
 from k8s.commands.session import Session
 from k8s.doors.process import redact
 from k8s.doors.release import Values, find_chart
@@ -20,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=(
         "Deploy Capstan on Kubernetes and see each rollout to its end.\n\n"
         "Exit codes: 0 done, 1 failed, 2 there are changes (plan), 3 refused before anything changed, "
@@ -30,39 +43,21 @@ app = typer.Typer(
 
 app.add_typer(keys_cli.app)
 
-Chart = Annotated[
-    Path | None, typer.Option("--chart", help="The chart. Without it: helm/capstan of this checkout.")
-]
-Files = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--values", "-f", help="Values file; later ones win. Without any, the values set before still hold."
-    ),
-]
-Pairs = Annotated[list[str] | None, typer.Option("--set", help="One value, such as models.main.replicas=2.")]
-Image = Annotated[
-    str | None, typer.Option("--image", help="Image: a tag, repository:tag or repository@sha256:digest.")
-]
-Timeout = Annotated[
-    str, typer.Option("--timeout", help="Deadline of the whole rollout, such as 90s, 20m or 1h.")
-]
-Strategy = Annotated[
-    str,
-    typer.Option(
-        "--strategy",
-        help="For a new cluster: `beside` keeps the old one until the new one serves; `replace` deletes it "
-        "first, and nothing serves meanwhile.",
-    ),
-]
-NoRollback = Annotated[bool, typer.Option("--no-rollback", help="Leave a failed rollout as it is.")]
-NoSmoke = Annotated[bool, typer.Option("--no-smoke-test", help="Do not caption the known image at the end.")]
-Key = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="CAPSTAN_API_KEY", help="API key for the smoke test.", show_envvar=True),
-]
-Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Do not ask. Nobody is asked without a terminal either.")
-]
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"capstan {version('capstan')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _capstan(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def wishes(timeout: str, strategy: str, *, rollback: bool, smoke: bool, key: str | None) -> Wishes:
@@ -70,7 +65,7 @@ def wishes(timeout: str, strategy: str, *, rollback: bool, smoke: bool, key: str
     return Wishes(seconds(timeout), rollback, deploying.replaces(strategy), smoke, key)
 
 
-@app.command()
+@app.command(short_help="Install or upgrade, and watch until every model serves.")
 @shared
 def deploy(
     session: Session,
@@ -96,7 +91,7 @@ def deploy(
     deploying.deploy(session, find_chart(chart), said, wanted, ask=not yes)
 
 
-@app.command()
+@app.command(short_help="Say what deploy would do.")
 @shared
 def plan(
     session: Session, chart: Chart = None, values: Files = None, pairs: Pairs = None, image: Image = None
@@ -107,26 +102,33 @@ def plan(
         raise typer.Exit(ExitCode.CHANGES)
 
 
-@app.command()
+@app.command(short_help="Show models, replicas, traffic, pods, GPUs and events.")
 @shared
 def status(
     session: Session,
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every 2 s, until Ctrl-C.")] = False,
 ) -> None:
-    """Show models, replicas, pods, GPUs, versions and the last events. Exit code 1: not everything serves."""
+    """Show models, replicas, requests a second, pods, GPUs, versions and the last events.
+
+    Exit code 1: not everything serves.
+    """
     if not looking.status(session, again=watch):
         raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command()
+@app.command(short_help="Change a model's number of replicas.")
 @shared
 def scale(
     session: Session,
-    model: Annotated[str, typer.Argument(help="Name of the model: its key in `models`.")],
-    replicas: Annotated[int | None, typer.Argument(help="Replicas, fixed.", min=1)] = None,
-    fewest: Annotated[int | None, typer.Option("--min", help="Fewest replicas, with --max.", min=0)] = None,
-    most: Annotated[int | None, typer.Option("--max", help="Most replicas, with --min.", min=1)] = None,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")],
+    replicas: Annotated[int | None, typer.Argument(metavar="N", help="Replicas, fixed.", min=1)] = None,
+    fewest: Annotated[
+        int | None, typer.Option("--min", metavar="N", help="Fewest replicas, with --max.", min=0)
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--max", metavar="N", help="Most replicas, with --min.", min=1)
+    ] = None,
     chart: Chart = None,
     timeout: Timeout = "20m",
     *,
@@ -138,11 +140,11 @@ def scale(
     deploying.scale(session, find_chart(chart), model, replicas, (fewest, most), wanted, ask=not yes)
 
 
-@app.command()
+@app.command(short_help="Restart a model's replicas, one after another.")
 @shared
 def restart(
     session: Session,
-    model: Annotated[str, typer.Argument(help="Name of the model: its key in `models`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")],
     chart: Chart = None,
     timeout: Timeout = "20m",
     *,
@@ -154,12 +156,13 @@ def restart(
     deploying.restart(session, find_chart(chart), model, wanted, ask=not yes)
 
 
-@app.command()
+@app.command(short_help="Go back to a former revision.")
 @shared
 def rollback(
     session: Session,
     revision: Annotated[
-        int | None, typer.Argument(help="Revision. Without it: the last that served.", min=1)
+        int | None,
+        typer.Argument(metavar="REVISION", help="Revision. Without it: the last that served.", min=1),
     ] = None,
     timeout: Timeout = "20m",
     strategy: Strategy = "beside",
@@ -173,33 +176,36 @@ def rollback(
     deploying.rollback(session, revision, wanted, ask=not yes)
 
 
-@app.command()
+@app.command(short_help="List the revisions: who, when, what, and how it ended.")
 @shared
 def history(session: Session) -> None:
     """List the revisions: who, when, what changed, which image, and how it ended."""
     looking.history(session)
 
 
-@app.command()
+@app.command(short_help="Show the logs of all replicas.")
 @shared
 def logs(
     session: Session,
-    model: Annotated[str | None, typer.Argument(help="Only this model's replicas.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model's replicas.")] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[
-        int, typer.Option("--lines", help="Last lines of each replica.", min=1, max=10_000)
+        int, typer.Option("--lines", metavar="N", help="Last lines of each replica.", min=1, max=10_000)
     ] = 50,
 ) -> None:
     """Show the logs of all replicas, each line prefixed with its model and pod."""
     reading.logs(session, model, follow=follow, lines=lines)
 
 
-@app.command()
+@app.command(short_help="Check what a deploy needs, and say what to do.")
 @shared
-def doctor(session: Session, chart: Chart = None, values: Files = None) -> None:
+def doctor(
+    session: Session, chart: Chart = None, values: Files = None, pairs: Pairs = None, image: Image = None
+) -> None:
     """Check what a deploy needs; a line that is not ok says what to do. Exit code 1: something is missing."""
-    if not diagnosing.doctor(session, chart, Values(tuple(values or ()))):
+    said = Values(tuple(values or ()), tuple(pairs or ()), image)
+    if not diagnosing.doctor(session, chart, said):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -213,7 +219,8 @@ def main() -> None:
         _say(str(error))
         code = error.exit_code
     except typer.TyperException as error:
-        _say(f"{error.format_message()} (capstan --help)")
+        where = getattr(error, "ctx", None)
+        _say(f"{error.format_message()} ({where.command_path if where else 'capstan'} --help)")
         code = ExitCode.USAGE
     sys.exit(int(code or 0))
 

@@ -14,6 +14,7 @@ from k8s.doors.process import redact
 from k8s.doors.release import Release, Values, last_deployed
 from k8s.errors import ClusterError, ExitCode, RefusedError, UsageError
 from k8s.rollout.history import stamp
+from k8s.rollout.installed import revisions
 from k8s.rollout.lock import Lock
 from k8s.rollout.plan import compare, propose, require_kuberay
 from k8s.rollout.restore import unstick
@@ -76,7 +77,7 @@ def scale(
 ) -> None:
     """Change a model's number of replicas."""
     cluster = session.cluster()
-    current = installed_values(session.release(cluster))
+    current = installed_values(cluster, session.release(cluster))
     pairs = scaling(current, model, replicas, bounds)
     deploy(session, chart, Values(extra=pairs), wishes, ask=ask)
 
@@ -84,7 +85,7 @@ def scale(
 def restart(session: Session, chart: Path, model: str, wishes: Wishes, *, ask: bool) -> None:
     """Restart a model's replicas: a variable in their environment changes, and Serve replaces them."""
     cluster = session.cluster()
-    current = installed_values(session.release(cluster))
+    current = installed_values(cluster, session.release(cluster))
     pairs = (*named(current, model), (f"models.{model}.env.RESTARTED_AT", stamp()))
     deploy(session, chart, Values(extra=pairs), wishes, ask=ask)
 
@@ -97,9 +98,7 @@ def rollback(session: Session, revision: int | None, wishes: Wishes, *, ask: boo
 
     def act(rollout: Rollout) -> Result:
         unstick(cluster, release, rollout.say)
-        known = release.history()
-        if not known:
-            raise RefusedError(f"release {release.name} does not exist in namespace {release.namespace}")
+        known = revisions(cluster, release)
         target = revision or rollout.good_before(known[-1].number)
         if target is None or target not in [r.number for r in known]:
             numbers = ", ".join(str(r.number) for r in known)
@@ -153,12 +152,9 @@ def named(values: dict[str, Any], model: str) -> tuple[tuple[str, Any], ...]:
     raise UsageError(f"the release serves no model {model!r}; it serves {known}")
 
 
-def installed_values(release: Release) -> dict[str, Any]:
+def installed_values(cluster: Cluster, release: Release) -> dict[str, Any]:
     """The values of the installed release. Raises RefusedError where there is none."""
-    if not release.history():
-        raise RefusedError(
-            f"release {release.name} does not exist in namespace {release.namespace}; capstan deploy makes it"
-        )
+    revisions(cluster, release)
     return release.values()
 
 

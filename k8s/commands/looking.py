@@ -12,16 +12,17 @@ from k8s.commands.status import Status
 from k8s.doors.cluster import Cluster
 from k8s.doors.pods import Pods
 from k8s.doors.release import Release, Revision
-from k8s.errors import ClusterError, RefusedError, UnreachableError
+from k8s.errors import ClusterError, UnreachableError
 from k8s.rollout.history import Entry, History
+from k8s.rollout.installed import revisions, service_name
 from k8s.rollout.observe import Observer
-from k8s.rollout.plan import ray_service
 from k8s.rules.nodes import gpus, rooms
 from k8s.state.serve import config_of
 
 Json = Mapping[str, Any]
 INTERVAL_S = 2.0
 POD_COLUMNS = ("POD", "POOL", "STATE", "READY", "RESTARTS", "GPUS", "NODE")
+REVISION_COLUMNS = ("REVISION", "WHEN", "WHO", "OUTCOME", "SECONDS", "IMAGE", "WHAT")
 MODEL_COLUMNS = ("MODEL", "STATE", "REPLICAS", "WANTED", "BOUNDS", "REQUESTS/S", "MESSAGE")
 
 
@@ -45,8 +46,8 @@ def status(session: Session, *, again: bool) -> bool:
 
 def look(cluster: Cluster, release: Release, meter: Meter) -> Status:
     """The status of a release. Raises RefusedError where it is not installed."""
-    history = release.history()
-    name = service_name(release, history)
+    history = revisions(cluster, release)
+    name = service_name(release)
     observer = Observer(cluster, Pods(cluster), name)
     seen, found = observer.snapshot(), observer.service()
     service = seen.service
@@ -82,17 +83,29 @@ def history(session: Session) -> None:
     """Show Helm's revisions beside the journal."""
     cluster = session.cluster()
     release = session.release(cluster)
-    revisions = release.history()
-    if not revisions:
-        raise RefusedError(f"release {release.name} does not exist in namespace {release.namespace}")
+    known = revisions(cluster, release)
     entries = History(cluster, release.name).entries()
-    told = [tell(r, entries.get(r.number)) for r in revisions]
+    told = [tell(r, entries.get(r.number)) for r in known]
     session.display.result({"revisions": told})
     rows = [
-        [str(t["revision"]), t["when"], t["who"], t["outcome"], str(t["seconds"]), "; ".join(t["what"])[:100]]
+        [
+            str(t["revision"]),
+            t["when"],
+            t["who"],
+            t["outcome"],
+            str(t["seconds"]),
+            " ".join(short_digest(i) for i in t["images"]) or "-",
+            "; ".join(t["what"])[:100],
+        ]
         for t in told
     ]
-    session.display.table("revisions", ("REVISION", "WHEN", "WHO", "OUTCOME", "SECONDS", "WHAT"), rows)
+    session.display.table("revisions", REVISION_COLUMNS, rows)
+
+
+def short_digest(image: str) -> str:
+    """An image's digest, cut to what tells it from others; an image without one as it is."""
+    _, at, digest = image.rpartition("sha256:")
+    return f"sha256:{digest[:12]}" if at else image
 
 
 def tell(revision: Revision, entry: Entry | None) -> dict[str, Any]:
@@ -108,16 +121,6 @@ def tell(revision: Revision, entry: Entry | None) -> dict[str, Any]:
         "images": list(entry.images) if entry else [],
         "chart": revision.chart,
     }
-
-
-def service_name(release: Release, history: list[Revision]) -> str:
-    """The RayService's name. Raises RefusedError where the release is not installed."""
-    if not history:
-        raise RefusedError(
-            f"release {release.name} does not exist in namespace {release.namespace}; capstan deploy makes it"
-        )
-    service = ray_service(release.manifest())
-    return str(service["metadata"]["name"]) if service else release.name
 
 
 def free_gpus(cluster: Cluster) -> Mapping[str, tuple[int, int]]:

@@ -17,23 +17,38 @@ SHARED = "Where and how"
 ReleaseName = Annotated[
     str,
     typer.Option(
-        "--release", "-r", envvar="CAPSTAN_RELEASE", help="Name of the Helm release.", rich_help_panel=SHARED
+        "--release",
+        "-r",
+        metavar="NAME",
+        envvar="CAPSTAN_RELEASE",
+        help="Name of the Helm release.",
+        rich_help_panel=SHARED,
     ),
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", help="Namespace. Without it: the context's.", rich_help_panel=SHARED),
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Namespace. Without it: the context's.",
+        rich_help_panel=SHARED,
+    ),
 ]
 Context = Annotated[
     str | None,
     typer.Option(
-        "--context", help="Context of the kubeconfig. Without it: the current one.", rich_help_panel=SHARED
+        "--context",
+        metavar="NAME",
+        help="Context of the kubeconfig. Without it: the current one.",
+        rich_help_panel=SHARED,
     ),
 ]
 Kubeconfig = Annotated[
     Path | None,
     typer.Option(
         "--kubeconfig",
+        metavar="FILE",
         help="Kubeconfig file. Without it: KUBECONFIG, then ~/.kube/config.",
         rich_help_panel=SHARED,
     ),

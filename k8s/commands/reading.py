@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from k8s.commands.looking import service_name
 from k8s.commands.session import Session
 from k8s.doors.pods import DASHBOARD_PORT, Pods
 from k8s.doors.process import redact
 from k8s.errors import RefusedError, UnreachableError
+from k8s.rollout.installed import revisions, service_name
 from k8s.rollout.observe import Observer
 from k8s.state.serve import App, Replica
 from k8s.state.snapshot import Snapshot
@@ -38,7 +38,8 @@ def logs(session: Session, model: str | None, *, follow: bool, lines: int) -> No
     cluster = session.cluster()
     release = session.release(cluster)
     pods = Pods(cluster)
-    observer = Observer(cluster, pods, service_name(release, release.history()))
+    revisions(cluster, release)
+    observer = Observer(cluster, pods, service_name(release))
     printed: dict[str, list[str]] = {}
     while True:
         try:

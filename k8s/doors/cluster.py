@@ -6,10 +6,10 @@ from http import HTTPStatus
 from typing import Any, Self
 
 import urllib3
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 
+from k8s.doors.kubeconfig import load
 from k8s.doors.place import Place
 from k8s.doors.process import redact
 from k8s.errors import ClusterError, UnreachableError, UsageError
@@ -33,6 +33,7 @@ class Cluster:
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
         self.namespace = namespace
         self._api = api
+        self._server = f"the API server {api.configuration.host}"
 
     @classmethod
     def connect(cls, place: Place) -> Self:
@@ -40,23 +41,7 @@ class Cluster:
 
         Raises UsageError where there is no such configuration.
         """
-        settings = client.Configuration()
-        path = str(place.kubeconfig) if place.kubeconfig else None
-        try:
-            try:
-                config.load_kube_config(path, context=place.context, client_configuration=settings)
-                contexts, active = config.list_kube_config_contexts(path)
-                chosen = next((c for c in contexts if c["name"] == place.context), active)
-                namespace = chosen["context"].get("namespace", "default")
-            except ConfigException:
-                if path or place.context:
-                    raise
-                config.load_incluster_config(settings)
-                namespace = "default"
-        except (ConfigException, TypeError, OSError) as error:
-            raise UsageError(
-                f"no cluster is configured: {redact(str(error))}; set --kubeconfig, --context or KUBECONFIG"
-            ) from None
+        settings, namespace = load(place)
         settings.retries = False
         return cls(client.ApiClient(settings), place.namespace or namespace)
 
@@ -93,8 +78,12 @@ class Cluster:
             answer = self._api.call_api(*serialized, _request_timeout=TIMEOUT_S)
             data: bytes = answer.read() or b""
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnreachableError(f"the API server does not answer ({type(error).__name__})") from None
+            raise UnreachableError(f"{self._server} does not answer ({_why(error)})") from None
         except ApiException as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error.reason):
+                raise UsageError(
+                    f"the certificate of {self._server} cannot be verified; check the kubeconfig"
+                ) from None
             raise refusal(int(error.status or 0), _body(error)) from None
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise refusal(int(answer.status), data)
@@ -164,7 +153,14 @@ def refusal(status: int, body: bytes) -> ClusterError | UnreachableError:
         said = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
         said = body[:200].decode(errors="replace")
-    return ClusterError(redact(f"the API server refused ({status}): {said or 'it gave no reason'}"), status)
+    hint = "; log in again, or choose another --context" if status == HTTPStatus.UNAUTHORIZED else ""
+    reason = said or "it gave no reason"
+    return ClusterError(redact(f"the API server refused ({status}): {reason}") + hint, status)
+
+
+def _why(error: Exception) -> str:
+    cause = error.__cause__ or error.__context__
+    return cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else type(error).__name__
 
 
 def _body(error: ApiException) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from k8s.doors.helm_errors import explained
 from k8s.doors.place import Place
 from k8s.doors.process import Processes
-from k8s.errors import RefusedError, ToolError, UsageError
+from k8s.errors import ToolError, UsageError
 
 HELM_TIMEOUT_S = 120.0
 KEPT_REVISIONS = 20
@@ -132,6 +133,11 @@ class Release:
             for r in found
         ]
 
+    def neighbours(self) -> list[str]:
+        """The releases of this chart in the same namespace."""
+        found = json.loads(self._helm("list", "--all", "--output", "json"))
+        return sorted(r["name"] for r in found if str(r["chart"]).startswith("capstan-"))
+
     def manifest(self, revision: int | None = None) -> list[Json]:
         """The objects of a revision, or of the newest one; none where the release does not exist."""
         which = ["--revision", str(revision)] if revision else []
@@ -166,7 +172,7 @@ class Release:
         try:
             return self._processes.run("helm", [*arguments, *self._place], timeout_s=HELM_TIMEOUT_S)
         except ToolError as error:
-            raise _explained(error) from None
+            raise explained(error) from None
 
 
 def documents(text: str) -> list[Json]:
@@ -183,13 +189,3 @@ def last_deployed(history: Sequence[Revision]) -> int | None:
 def stuck(history: Sequence[Revision]) -> bool:
     """Whether a helm process died in the middle, so that Helm would refuse every upgrade."""
     return bool(history) and history[-1].status in PENDING
-
-
-def _explained(error: ToolError) -> Exception:
-    said = str(error)
-    if 'no matches for kind "RayService"' in said:
-        return RefusedError(
-            "the cluster does not know the kind RayService: KubeRay is not installed; "
-            "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0"
-        )
-    return error

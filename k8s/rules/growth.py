@@ -7,7 +7,7 @@ from typing import Any
 
 from k8s.rules.nodes import Room, bears, empty, matches, takes
 from k8s.rules.wants import Want
-from k8s.state.amounts import Amounts, amount
+from k8s.state.amounts import Amounts, amount, counted
 from k8s.state.autoscaler import NodeGroup, Report
 from k8s.state.karpenter import NodePool
 
@@ -52,7 +52,7 @@ class Group:
     def line(self) -> str:
         """What it would add, or why it adds nothing."""
         group, more = self.group, len(self.opened)
-        has = f"node group {group.name} has {group.target} of at most {group.most} nodes"
+        has = f"node group {group.name} has {group.target} of at most {counted(group.most, 'node')}"
         if group.backoff:
             return f"{has}, and gets none for now ({group.backoff})"
         return f"{has}, and would get {more} more" if more else has
@@ -89,7 +89,7 @@ class Pool:
         said = ", ".join(
             f"{amount(k, self.pool.used.get(k, 0))} of at most {amount(k, v)}" for k, v in limits.items()
         )
-        would = f"NodePool {self.pool.name} would get nodes for {self.pods} pods more"
+        would = f"NodePool {self.pool.name} would get nodes for {counted(self.pods, 'pod')} more"
         return f"{would}; it has {said or 'no limit'}"
 
     def _offers(self, spec: Json) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from k8s.rules.growth import Growth
 from k8s.rules.nodes import Room, gpus, takes
 from k8s.rules.wants import Want
-from k8s.state.amounts import GPU_RESOURCES, Amounts, added, amount, quantity
+from k8s.state.amounts import GPU_RESOURCES, Amounts, added, amount, counted, quantity
 
 Json = Mapping[str, Any]
 
@@ -38,12 +38,13 @@ class Short:
             f"{amount(k, self.free.get(k, 0))} of {amount(k, self.total.get(k, 0))}" for k in keys
         )
         where = (
-            f"the {self.nodes} nodes that would take them have {free} free"
+            f"on the {counted(self.nodes, 'node')} that would take them, {free} free"
             if self.nodes
             else "no node would take them"
         )
         more = f" and for {self.more} more on nodes that may be added" if self.more else ""
-        return f"pool {self.group}: {self.wanted} pods of {needs} each, room for {self.fit}{more}; {where}"
+        wanted = f"pool {self.group}: {counted(self.wanted, 'pod')} of {needs} each"
+        return f"{wanted}, room for {self.fit}{more}; {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def account(
     Takes room on `free` and of `growth`.
     """
     growth = growth or Growth()
-    counted = gpus(free)
+    offered = gpus(free)
     short = []
     # The GPUs of a pool decide first; a head fits nearly anywhere.
     for want in sorted(wanted, key=lambda w: [-w.each.get(k, 0.0) for k in (*GPU_RESOURCES, "cpu")]):
@@ -94,7 +95,7 @@ def account(
             total = added(r.total for r in able)
             short.append(Short(want.group, want.count, fit, each, len(able), before, total, more))
     grown = (*growth.lines(), *(growth.useless if short else ()))
-    return Account(tuple(short), tuple(_passed(wanted, quotas)), grown, growth.unknown, counted)
+    return Account(tuple(short), tuple(_passed(wanted, quotas)), grown, growth.unknown, offered)
 
 
 def _offers(room: Room, want: Want) -> bool:

@@ -42,6 +42,11 @@ def amount(resource: str, value: float) -> str:
     return f"{value:g} {resource}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 pod`, `2 pods`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def requests(container: Json) -> Amounts:
     """What a container asks for: its requests, or its limits where it names no request."""
     resources = container.get("resources") or {}

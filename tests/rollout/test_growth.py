@@ -131,7 +131,7 @@ def fit(
         (10, 5, True, ("node group gpu has 2 of at most 5 nodes, and would get 3 more",)),
         (11, 5, False, ("node group gpu has 2 of at most 5 nodes, and would get 3 more",)),
         (5, 2, False, ("node group gpu has 2 of at most 2 nodes",)),
-        (5, 1, False, ("node group gpu has 2 of at most 1 nodes",)),
+        (5, 1, False, ("node group gpu has 2 of at most 1 node",)),
     ],
 )
 def test_group_grows_to_its_maximum(count: int, most: int, fits: bool, lines: tuple[str, ...]) -> None:
@@ -146,7 +146,7 @@ def test_numbers_of_a_refusal() -> None:
     assert fit(12, NodeGroup("gpu", 2, 5)).lines() == [
         (
             "pool gpu: 12 pods of 1 nvidia.com/gpu and 0.1 cpu each, room for 4 and for 6 more on nodes "
-            "that may be added; the 2 nodes that would take them have 4 nvidia.com/gpu of 4 nvidia.com/gpu "
+            "that may be added; on the 2 nodes that would take them, 4 nvidia.com/gpu of 4 nvidia.com/gpu "
             "free"
         ),
         "node group gpu has 2 of at most 5 nodes, and would get 3 more",

@@ -89,7 +89,7 @@ def test_numbers_in_the_message() -> None:
     assert found.lines() == [
         (
             "pool gpu: 3 pods of 2 nvidia.com/gpu and 0.1 cpu each, room for 1; "
-            "the 2 nodes that would take them have 3 nvidia.com/gpu of 4 nvidia.com/gpu free"
+            "on the 2 nodes that would take them, 3 nvidia.com/gpu of 4 nvidia.com/gpu free"
         )
     ]
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from k8s.doors.helm_errors import explained
 from k8s.doors.release import Revision, Values, find_chart, image_values, last_deployed, stuck
-from k8s.errors import UsageError
+from k8s.errors import ClusterError, RefusedError, ToolError, UnreachableError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,43 @@ def test_first_install_stuck() -> None:
     """A first install that died has no revision to go back to."""
     assert last_deployed([revision(1, "pending-install")]) is None
     assert not stuck([])
+
+
+SCHEMA = (
+    "values don't meet the specifications of the schema(s) in the following chart(s):\ncapstan:\n"
+    "- models.a: Additional property replcas is not allowed\n- models.b: bad\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        (
+            'Kubernetes cluster unreachable: Get "https://h:1/version": dial tcp: connection refused',
+            UnreachableError, "the API server does not answer (dial tcp: connection refused)",
+        ),
+        (
+            "Kubernetes cluster unreachable: the server has asked for the client to provide credentials",
+            ClusterError, "refused (401): log in again",
+        ),
+        (
+            SCHEMA,
+            UsageError, "chart: models.a: Additional property replcas is not allowed; models.b: bad",
+        ),
+        (
+            "execution error at (capstan/templates/rayservice.yaml:2:15): models.a has no node pool",
+            UsageError, "the values do not fit the chart: models.a has no node pool",
+        ),
+        (
+            'failed parsing --set data: key "models" has no value',
+            UsageError, 'chart: failed parsing --set data: key "models" has no value',
+        ),
+        ('no matches for kind "RayService" in version', RefusedError, "KubeRay is not installed"),
+        ("something else", ToolError, "something else"),
+    ],
+)  # fmt: skip
+def test_complaints_of_helm(said: str, kind: type[Exception], told: str) -> None:
+    """What helm complains of is told as what it is: a wrong value, an absent server, a missing operator."""
+    found = explained(ToolError(f"helm upgrade failed (1): Error: {said}"))
+    assert type(found) is kind
+    assert told in str(found)

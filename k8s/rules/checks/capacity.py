@@ -48,7 +48,7 @@ def _fitting(service: Json, free: list[Room], growth: Growth | None) -> list[Fin
             if not short.nodes
             else "add nodes, or ask for less"
         )
-        found.append(Finding(level, f"even on an empty cluster: {short.sentence()}", fix))
+        found.append(Finding(level, f"not all pods fit, even on an empty cluster: {short.sentence()}", fix))
     return found or [Finding(Level.WELL, "every pod fits on an empty cluster")]
 
 
