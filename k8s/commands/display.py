@@ -21,10 +21,16 @@ class Display:
         """A line of progress."""
         self._err.print(sentence)
 
-    def result(self, value: Any, lines: Sequence[str] = ()) -> None:  # noqa: ANN401 - what JSON can hold
-        """The result: the JSON value, or lines for a person."""
+    def result(
+        self,
+        value: Any,  # noqa: ANN401 - what JSON can hold
+        lines: Sequence[str] = (),
+        *,
+        more: bool = False,
+    ) -> None:
+        """The result: the JSON value, or lines for a person. With `more` to follow, each value is a line."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+            sys.stdout.write(json.dumps(value, indent=None if more else 2, default=str) + "\n")
         else:
             for line in lines:
                 self._out.print(line)

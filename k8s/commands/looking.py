@@ -17,6 +17,7 @@ from k8s.rollout.history import Entry, History
 from k8s.rollout.installed import revisions, service_name
 from k8s.rollout.observe import Observer
 from k8s.rules.nodes import gpus, rooms
+from k8s.state.objects import Container
 from k8s.state.serve import config_of
 
 Json = Mapping[str, Any]
@@ -34,7 +35,7 @@ def status(session: Session, *, again: bool) -> bool:
     while True:
         try:
             found = look(cluster, release, meter)
-            show(session, found)
+            show(session, found, again=again)
         except UnreachableError as error:
             if not again:
                 raise
@@ -53,7 +54,7 @@ def look(cluster: Cluster, release: Release, meter: Meter) -> Status:
     service = seen.service
     configs = config_of(found) if found else {}
     rates = meter.measure([p.name for p in seen.pods if p.ready and not p.deleting], configs)
-    images = {c.image_id or c.image for p in seen.pods for c in p.containers if not c.first}
+    images = {f"{c.image} {digest_of(c)}".strip() for p in seen.pods for c in p.containers if not c.first}
     return Status(
         release=release.name,
         namespace=release.namespace,
@@ -62,6 +63,7 @@ def look(cluster: Cluster, release: Release, meter: Meter) -> Status:
         pending=service.pending.cluster if service and service.pending else "",
         revision=history[-1].number,
         chart=history[-1].chart,
+        versions=versions(found, observer.clusters()),
         images=tuple(sorted(images)),
         models=tuple(statuses.models(seen, configs, rates)),
         pods=seen.pods,
@@ -70,9 +72,9 @@ def look(cluster: Cluster, release: Release, meter: Meter) -> Status:
     )
 
 
-def show(session: Session, found: Status) -> None:
-    """Show a status."""
-    session.display.result(found.value(), found.lines())
+def show(session: Session, found: Status, *, again: bool = False) -> None:
+    """Show a status, the only one or one of many."""
+    session.display.result(found.value(), found.lines(), more=again)
     session.display.table("models", MODEL_COLUMNS, statuses.model_rows(found.models))
     session.display.table("pods", POD_COLUMNS, statuses.pod_rows(found.pods))
     if found.events and not session.display.as_json:
@@ -100,6 +102,18 @@ def history(session: Session) -> None:
         for t in told
     ]
     session.display.table("revisions", REVISION_COLUMNS, rows)
+
+
+def versions(service: Json | None, clusters: list[dict[str, Any]]) -> dict[str, str]:
+    """The version of Ray, and of the operator that made the newest cluster."""
+    ray = ((service or {}).get("spec") or {}).get("rayClusterConfig", {}).get("rayVersion", "")
+    made = [(c["metadata"].get("annotations") or {}).get("ray.io/kuberay-version", "") for c in clusters]
+    return {"ray": ray, "kuberay": max(made, default="")}
+
+
+def digest_of(container: Container) -> str:
+    """The digest of the image that runs, cut short, in brackets; nothing before it was pulled."""
+    return f"({short_digest(container.image_id)})" if "sha256:" in container.image_id else ""
 
 
 def short_digest(image: str) -> str:

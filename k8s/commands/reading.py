@@ -49,9 +49,11 @@ def logs(session: Session, model: str | None, *, follow: bool, lines: int) -> No
                 wanted = FOLLOWED_LINES if source.query in printed else lines
                 found = read(pods, source, observer.token(source.cluster), wanted)
                 for line in fresh(printed.get(source.query), found):
+                    said = redact(line)
                     session.display.result(
-                        {"model": source.model, "pod": source.pod, "line": line},
-                        [f"{source.model} {source.pod} | {redact(line)}"],
+                        {"model": source.model, "pod": source.pod, "line": said},
+                        [f"{source.model} {source.pod} | {said}"],
+                        more=True,
                     )
                 printed[source.query] = found
         except UnreachableError as error:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from k8s.commands.deploying import STRATEGIES
+
 Chart = Annotated[
     Path | None,
     typer.Option("--chart", metavar="PATH", help="The chart. Without it: helm/capstan of this checkout."),
@@ -37,6 +39,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         metavar="beside|replace",
+        autocompletion=lambda: list(STRATEGIES),
         help="For a new cluster: `beside` keeps the old one until the new one serves; `replace` deletes it "
         "first, and nothing serves meanwhile.",
     ),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from k8s.state.amounts import counted
 from k8s.state.objects import Pod
 from k8s.state.serve import replicas_wanted
 from k8s.state.snapshot import Snapshot
@@ -38,6 +39,7 @@ class Status:
     pending: str
     revision: int
     chart: str
+    versions: Mapping[str, str]
     images: tuple[str, ...]
     models: tuple[Model, ...]
     pods: tuple[Pod, ...]
@@ -50,10 +52,16 @@ class Status:
         full = all(m.status == "RUNNING" and m.running >= m.least for m in self.models)
         return self.ready and bool(self.models) and full and not self.pending
 
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that its pods are on."""
+        return sorted({p.node for p in self.pods if p.node})
+
     def value(self) -> dict[str, Any]:
         """The status as JSON."""
         found = asdict(self)
         found["serves"] = self.serves
+        found["nodes"] = self.nodes
         found["gpus"] = {k: {"free": free, "allocatable": total} for k, (free, total) in self.gpus.items()}
         return found
 
@@ -62,9 +70,12 @@ class Status:
         state = "serves" if self.serves else "does not serve fully" if self.ready else "does not serve"
         found = [f"release {self.release} in namespace {self.namespace}: {state}"]
         found.append(f"  revision {self.revision} ({self.chart}), cluster {self.active or 'none yet'}")
+        known = {"Ray": self.versions["ray"], "KubeRay": self.versions["kuberay"]}
+        found.append("  " + ", ".join(f"{what} {version or '(unknown)'}" for what, version in known.items()))
         if self.pending:
             found.append(f"  a rollout is under way: {self.pending} is starting")
         found += [f"  image {image}" for image in self.images]
+        found.append(f"  {counted(len(self.nodes), 'node')}: {', '.join(self.nodes) or 'none'}")
         found += [f"  {key}: {free} free of {total}" for key, (free, total) in self.gpus.items()]
         return found
 

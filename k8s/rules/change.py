@@ -30,6 +30,8 @@ SAID = {
 }
 
 HIDDEN_FIELD = re.compile(r"env_vars|\.env\b|secret|token|password|keys?\b|args", re.IGNORECASE)
+# A key of a toleration is no secret, so inside a value the names are fewer.
+HIDDEN_INSIDE = re.compile(r"^(env|env_vars|args)$|secret|token|password|api_?keys?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,14 @@ def shown(field: str, value: Any) -> str:  # noqa: ANN401 - JSON of any shape
     """A value for a person: short, and hidden where it may be a secret."""
     if value is None:
         return "(none)"
-    if HIDDEN_FIELD.search(field) and not isinstance(value, int | float | bool):
+    if _hides(value) or (HIDDEN_FIELD.search(field) and not isinstance(value, int | float | bool)):
         return "(set)"
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hides(value: Any) -> bool:  # noqa: ANN401 - JSON of any shape
+    """Whether there is a field inside a value that nobody may see."""
+    if isinstance(value, Mapping):
+        return any(HIDDEN_INSIDE.search(str(key)) or _hides(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(_hides(inner) for inner in value)

@@ -265,6 +265,9 @@ def test_differences() -> None:
     [
         ("model a: runtime_env.env_vars.HF_TOKEN", "hf_x", "(set)"),
         ("pool p: template.spec.containers[0].env", [{"name": "A", "value": "hf_x"}], "(set)"),
+        ("model a: runtime_env", {"env_vars": {"HF_TOKEN": "hf_x"}}, "(set)"),
+        ("pool p: template.spec.containers", [{"env": [{"name": "A", "value": "hf_x"}]}], "(set)"),
+        ("pool p: template.spec.tolerations", [{"key": "gpu"}], "[{'key': 'gpu'}]"),
         ("model a: num_replicas", 2, "2"),
         ("model a: user_config.max_tokens", None, "(none)"),
         ("model a: import_path", "x" * 80, "x" * 57 + "..."),
