@@ -21,7 +21,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the figures as JSON")
     kinds = parser.add_subparsers(dest="kind", required=True)
     kinds.add_parser("engine", help="the engine alone, beside static batches of generate")
-    kinds.add_parser("beside", help="short requests alone and beside a long one")
+    mixed = kinds.add_parser("beside", help="short requests alone and beside a long one")
+    mixed.add_argument("url", nargs="?", help="chat completions of a server that runs; without it an engine")
+    mixed.add_argument("--model", default="embedded")
     watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
     watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
@@ -50,7 +52,15 @@ def main() -> None:
         )
         print(hostile.verdict(found, statuses))
     elif arguments.kind == "beside":
-        found = beside.measure(arguments.seed, count=arguments.count)
+        found = (
+            asyncio.run(
+                beside.measure_http(
+                    arguments.url, model=arguments.model, seed=arguments.seed, count=arguments.count
+                )
+            )
+            if arguments.url
+            else beside.measure(arguments.seed, count=arguments.count)
+        )
     else:
         found = asyncio.run(
             http.measure(

@@ -1,17 +1,20 @@
 """What short requests feel of a long one: 16 in flight, alone and beside 1,024 tokens after a long prompt."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from itertools import count as numbers
 
-import torch
+import aiohttp
 
-from bench.closed_loop import closed_loop
-from bench.engine import DECODER, whole
+from bench.closed_loop import Ask, closed_loop
+from bench.engine import running, whole
 from bench.figures import Answer, Figures
+from bench.http import TIMEOUT, asker
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
 from service.engine.checkpoint.load import load
 from service.engine.engine import Engine
-from service.engine.options import EngineOptions
 from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.settings import EMBEDDED_MODEL
 
@@ -19,42 +22,80 @@ SHORT = 16
 LONG_TOKENS = 1024
 LONG_PROMPT = "Describe the image. " * 200
 
+# Asks for the long answer of this number, and gives its tokens.
+Long = Callable[[int], Awaitable[int]]
 
-async def short_ones(engine: Engine, label: str, *, count: int, seed: int, long: bool) -> Figures:
-    """Short requests with new images, with a long request always in flight or with none."""
 
+async def in_turn(ask: Ask, long: Long, *, count: int, seed: int) -> list[Figures]:
+    """Short requests with new images, with a long request always in flight or with none, twice each."""
+    found = []
+    for number, alone in enumerate((True, False) * 2):
+        work = samples(count, seed + number)
+        if alone:
+            found.append(await closed_loop("16 short, alone", ask, work, clients=SHORT))
+            continue
+        async with _in_flight(long) as tokens:
+            figures = await closed_loop("", ask, work, clients=SHORT)
+        mean = f"{sum(tokens) / len(tokens):.0f} tokens each" if tokens else "none ended"
+        found.append(replace(figures, load=f"16 short, beside a long one ({len(tokens)} times, {mean})"))
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _in_flight(long: Long) -> AsyncIterator[list[int]]:
+    """Asks for one long answer after the other; the tokens of those that have ended."""
+    tokens = list[int]()
+
+    async def keep_asking() -> None:
+        for number in numbers():
+            tokens.append(await long(number))
+
+    task = asyncio.create_task(keep_asking())
+    try:
+        yield tokens
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def measure(seed: int, *, count: int = 640) -> list[Figures]:
+    """The engine alone, without stop tokens, so that every answer has the length that it asks for."""
+    loaded = replace(load(str(EMBEDDED_MODEL)), stop_ids=frozenset())
+    with running(loaded) as engine:
+        return asyncio.run(in_turn(*_of_engine(engine), count=count, seed=seed))
+
+
+def _of_engine(engine: Engine) -> tuple[Ask, Long]:
     async def ask(sample: Sample) -> Answer:
         turn = Turn("user", (EncodedImage(sample.file), PROMPT))
         return await whole(engine, Request((turn,), Sampling(MAX_TOKENS)))
 
-    async def keep_long_in_flight() -> None:
-        for number in range(1_000_000):
-            turn = Turn("user", (f"{number} {LONG_PROMPT}",))
-            await engine.submit(Request((turn,), Sampling(LONG_TOKENS))).result()
+    async def long(number: int) -> int:
+        turn = Turn("user", (f"{number} {LONG_PROMPT}",))
+        completion = await engine.submit(Request((turn,), Sampling(LONG_TOKENS))).result()
+        return completion.usage.completion_tokens
 
-    beside = asyncio.create_task(keep_long_in_flight()) if long else None
-    try:
-        return await closed_loop(label, ask, samples(count, seed), clients=SHORT)
-    finally:
-        if beside is not None:
-            beside.cancel()
-            await asyncio.gather(beside, return_exceptions=True)
+    return ask, long
 
 
-def measure(seed: int, *, count: int = 640) -> list[Figures]:
-    """Alone and beside in turn. Without stop tokens, so that every answer has the length that it asks for."""
-    torch.set_num_threads(1)
-    loaded = replace(load(str(EMBEDDED_MODEL)), stop_ids=frozenset())
-    engine = Engine(loaded, decoder=DECODER, options=EngineOptions())
-    engine.start()
-    try:
-        return [
-            asyncio.run(
-                short_ones(
-                    engine, f"16 short, {label}", count=count, seed=seed + number, long=number % 2 == 1
-                )
-            )
-            for number, label in enumerate(("alone", "beside a long one") * 2)
-        ]
-    finally:
-        engine.close(10)
+async def measure_http(url: str, *, model: str, seed: int, count: int = 640) -> list[Figures]:
+    """A server that runs. At a temperature of 2 the embedded model seldom comes to an end by itself."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session:
+
+        async def long(number: int) -> int:
+            body = {
+                "model": model,
+                "messages": [{"role": "user", "content": f"{number} {LONG_PROMPT}"}],
+                "max_tokens": LONG_TOKENS,
+                "temperature": 2,
+                "seed": seed + number,
+            }
+            async with session.post(url, json=body) as response:
+                response.raise_for_status()
+                tokens: int = (await response.json())["usage"]["completion_tokens"]
+                return tokens
+
+        return await in_turn(asker(session, url, model), long, count=count, seed=seed)

@@ -1,6 +1,8 @@
 """The engine alone, without HTTP, beside static batches through transformers' `generate`."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 import torch
@@ -16,10 +18,28 @@ from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.media.decode import ImageLimits
+from service.media.decode_pool import DecodePool
+from service.media.decode_worker import Bounds
 from service.media.local_decoder import LocalDecoder
 from service.settings import EMBEDDED_MODEL
 
+DECODE_SECONDS = 10.0
 DECODER = LocalDecoder(ImageLimits())
+
+
+@contextmanager
+def running(loaded: LoadedModel) -> Iterator[Engine]:
+    """An engine as a replica on two cores has it: one torch thread, images decoded by two processes."""
+    torch.set_num_threads(1)
+    pool = DecodePool(Bounds(ImageLimits(), DECODE_SECONDS), processes=2)
+    engine = Engine(loaded, decoder=pool, options=EngineOptions())
+    try:
+        engine.start()
+        pool.wait_until_ready()
+        yield engine
+    finally:
+        engine.close(10)
+        pool.close()
 
 
 def static_batches(loaded: LoadedModel, *, size: int, count: int, seed: int) -> Figures:
@@ -88,14 +108,10 @@ async def in_flight(engine: Engine, *, clients: int, count: int, seed: int, stre
 
 def measure(seed: int, *, count: int = 640) -> list[Figures]:
     """Engine and static batches in turn, on one thread."""
-    torch.set_num_threads(1)
-    loaded = load(str(EMBEDDED_MODEL))
     # A model of its own: the engine fuses the weights of the one it is given.
     other = load(str(EMBEDDED_MODEL))
-    engine = Engine(loaded, decoder=DECODER, options=EngineOptions())
-    engine.start()
     found: list[Figures] = []
-    try:
+    with running(load(str(EMBEDDED_MODEL))) as engine:
         for clients in (1, 16, 64):
             size = count if clients > 1 else count // 4
             if clients > 1:
@@ -105,6 +121,4 @@ def measure(seed: int, *, count: int = 640) -> list[Figures]:
                     engine, clients=clients, count=size, seed=seed + clients + number, stream=stream
                 )
                 found.append(asyncio.run(sent))
-    finally:
-        engine.close(10)
     return found

@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
-import torch
 
 from bench import http
-from bench.engine import DECODER, in_flight
+from bench.engine import in_flight, running
 from service.engine.checkpoint.load import load
-from service.engine.engine import Engine
-from service.engine.options import EngineOptions
 from service.settings import EMBEDDED_MODEL
 
 REPLICA = "ray::ServeReplica"
@@ -58,18 +55,13 @@ async def measure(url: str, *, steps: tuple[int, ...], seed: int) -> list[Memory
 
 async def measure_engine(*, steps: tuple[int, ...], seed: int) -> list[Memory]:
     """The same of an engine in this process, without HTTP."""
-    torch.set_num_threads(1)
-    engine = Engine(load(str(EMBEDDED_MODEL)), decoder=DECODER, options=EngineOptions())
-    engine.start()
     found, sent = list[Memory](), 0
-    try:
+    with running(load(str(EMBEDDED_MODEL))) as engine:
         for total in steps:
             for count in _batches(total - sent):
                 await in_flight(engine, clients=CLIENTS, count=count, seed=seed + sent)
                 sent += count
             found.append(Memory(total, psutil.Process().memory_info().rss))
-    finally:
-        engine.close(10)
     return found
 
 
