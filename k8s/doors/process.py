@@ -13,6 +13,7 @@ from k8s.errors import ToolError
 
 HIDDEN = "***"
 STDERR_LINES = 8
+SHORTEST = 6
 
 # The last part of a `--set` path whose value nobody may see.
 SECRET_NAME = re.compile(r"(key|keys|token|password|passwd|secret|credential)s?(\[\d+\])?$", re.IGNORECASE)
@@ -44,9 +45,12 @@ def secrets_of(command: Sequence[str]) -> list[str]:
     found = []
     for flag, value in pairwise(command):
         if flag in SET_FLAGS:
-            for pair in value.split(","):
+            for pair in [value] if flag == "--set-json" else value.split(","):
                 name, _, secret = pair.partition("=")
-                if any(SECRET_NAME.search(part) for part in name.split(".")):
+                parts = name.split(".")
+                # What an environment holds is nobody's business; a short value would hide half of each line.
+                inside = "env" in parts and len(secret) >= SHORTEST
+                if inside or any(SECRET_NAME.search(part) for part in parts):
                     found.append(secret)
         elif flag in SECRET_FLAGS:
             found.append(value)

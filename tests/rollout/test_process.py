@@ -94,6 +94,8 @@ def test_redaction(text: str, hidden: str) -> None:
         (["--set", "models.main.replicas=2"], []),
         (["--kube-token", "t"], ["t"]),
         (["--hide-secret", "--output"], []),
+        (["--set", "models.a.env.DB=hunter22,models.a.env.N=1"], ["hunter22"]),
+        (["--set-json", 'models.a.env={"A":"x","B":"y"}'], ['{"A":"x","B":"y"}']),
     ],
 )
 def test_secrets_of_a_command(command: list[str], found: list[str]) -> None:
