@@ -10,7 +10,7 @@ from typing import Any
 
 from k8s.rules.growth import Growth
 from k8s.rules.nodes import Room, gpus, takes
-from k8s.rules.wants import Want
+from k8s.rules.wants import Want, limits
 from k8s.state.amounts import GPU_RESOURCES, Amounts, added, amount, counted, quantity
 
 Json = Mapping[str, Any]
@@ -111,9 +111,11 @@ def _place(want: Want, able: Sequence[Room]) -> bool:
 
 
 def _passed(wanted: Sequence[Want], quotas: Sequence[Json]) -> Iterable[str]:
-    total: Amounts = {"pods": float(sum(w.count for w in wanted))}
+    pods = float(sum(w.count for w in wanted))
+    total: Amounts = {"pods": pods, "count/pods": pods}
     for want in wanted:
-        for key, value in want.each.items():
+        limited = {f"limits.{k}": v for k, v in limits(want.spec).items()}
+        for key, value in {**want.each, **limited}.items():
             total[key] = total.get(key, 0.0) + value * want.count
     for quota in quotas:
         status = quota.get("status") or {}

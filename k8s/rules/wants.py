@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.state.amounts import Amounts, requests
+from k8s.state.amounts import Amounts, added, quantity, requests
 
 Json = Mapping[str, Any]
 
@@ -32,6 +32,15 @@ def needs(pod_spec: Json) -> Amounts:
         for key, value in requests(container).items():
             total[key] = max(total.get(key, 0.0), value)
     return total
+
+
+def limits(pod_spec: Json) -> Amounts:
+    """What a pod may use at most: its containers' sum, as quotas on limits count it."""
+    containers = pod_spec.get("containers") or []
+    return added(
+        {k: quantity(v) for k, v in ((c.get("resources") or {}).get("limits") or {}).items()}
+        for c in containers
+    )
 
 
 def wants(cluster: Json, *, head: bool = True) -> list[Want]:

@@ -169,6 +169,25 @@ def test_quota() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "hard", "used", "fits"),
+    [
+        ("limits.memory", "8Gi", "4Gi", True),
+        ("limits.memory", "8Gi", "5Gi", False),
+        ("limits.cpu", "1", "0", True),  # No limit on CPUs is asked for.
+        ("count/pods", "3", "1", True),
+        ("pods", "3", "2", False),
+        ("requests.cpu", "1", "900m", False),
+    ],
+)
+def test_kinds_of_quotas(key: str, hard: str, used: str, fits: bool) -> None:
+    """Quotas on requests, on limits and on the number of pods are all counted."""
+    quota = {"metadata": {"name": "team"}, "status": {"hard": {key: hard}, "used": {key: used}}}
+    container = {"resources": {"limits": {"memory": "2Gi"}}}
+    wanted = [worker(2, containers=[container])]
+    assert account(wanted, rooms(recorded("nodes"), []), [quota]).fits is fits
+
+
 def test_pod_limit_of_a_node() -> None:
     """A node takes no more pods than it may run."""
     small = copy.deepcopy(node("cpu-0"))
