@@ -64,7 +64,7 @@ def release(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> I
     """The chart with tests/e2e/values.yaml, once both models run."""
     values = tmp_path_factory.mktemp("values") / "here.yaml"
     values.write_text(yaml.safe_dump(_of_this_run(namespace)))
-    for body in (_gateway(), *_secrets()):
+    for body in (_gateway(), *keys()):
         namespace.create(body)
     with installed("capstan", namespace, str(Path(__file__).parent / "values.yaml"), str(values)) as release:
         release.wait_until_running("shapes", "other")
@@ -83,7 +83,7 @@ def _of_this_run(namespace: Namespace) -> dict[str, Any]:
     }
 
 
-def _secrets() -> list[dict[str, Any]]:
+def keys() -> list[dict[str, Any]]:
     """The keys file, which holds a hash alone, and the key itself for `helm test`."""
     keys = {"keys": [{"name": "tests", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}]}
     contents = {"keys": {"keys.yaml": yaml.safe_dump(keys)}, "client": {"key": KEY}}

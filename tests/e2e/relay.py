@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +31,7 @@ class Relay:
         """End every connection and refuse new ones."""
         self._cut.set()
         for each in list(self._sockets):
-            each.close()
+            _end(each)
         self._sockets.clear()
 
     def mend(self) -> None:
@@ -58,5 +59,12 @@ class Relay:
         except OSError:
             pass
         finally:
-            source.close()
-            sink.close()
+            _end(source)
+            _end(sink)
+
+
+def _end(connection: socket.socket) -> None:
+    """End a connection in both directions; closing alone would not wake a thread that reads from it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

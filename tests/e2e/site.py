@@ -1,17 +1,27 @@
 """A release that `capstan` itself made, in a namespace of its own, for the tests of rollouts."""
 
+import json
+import os
+import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.load import Load
+import httpx
+
+from tests.e2e.commands import run
+from tests.e2e.load import IMAGE, Load
 from tests.e2e.objects import Namespace
+from tests.e2e.release import Release
 
 CAPSTAN = Path(sys.executable).parent / "capstan"
 LIMIT_S = 900.0
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 @dataclass(frozen=True)
@@ -25,11 +35,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class Site:
-    """A namespace with a release in it."""
+    """A namespace for a release, and the API key that the release asks for."""
 
     namespace: Namespace
     address: str
     image: str
+    key: str | None = None
 
     @property
     def host(self) -> str:
@@ -38,7 +49,15 @@ class Site:
 
     def load(self) -> Load:
         """A steady load of captions."""
-        return Load(self.address, self.host)
+        return Load(self.address, self.host, self.key)
+
+    def caption(self, *, path: str = "/caption", name: str = "test") -> str:
+        """One caption of the known image; the request is called `name` in logs."""
+        key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        headers = {"Host": self.host, "X-Request-ID": name, **key}
+        answer = httpx.post(f"{self.address}{path}", files={"image": IMAGE}, headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["caption"])
 
     def start(self, *arguments: str, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
         """Start `capstan` in this namespace."""
@@ -49,6 +68,7 @@ class Site:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **({"CAPSTAN_API_KEY": self.key} if self.key else {})},
             text=True,
         )
 
@@ -60,7 +80,28 @@ class Site:
             said, _ = process.communicate(timeout=LIMIT_S)
         finally:
             process.kill()
-        return Ended(process.returncode, said, time.monotonic() - began)
+        ended = Ended(process.returncode, said, time.monotonic() - began)
+        print(f"capstan {arguments[0]}: exit code {ended.code} after {ended.seconds:.0f} s\n{said}")  # noqa: T201
+        return ended
+
+    def told(self, *arguments: str) -> Any:
+        """What `capstan` says as JSON."""
+        done = subprocess.run(  # noqa: S603 - the tests' own command
+            [str(CAPSTAN), *arguments, "--json", "--namespace", self.namespace.name],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def install(self, *values: str) -> Ended:
+        """The first `capstan deploy`, with these files and pairs of values."""
+        host = ["--set", f"ingress.host={self.host}"]
+        ended = self.run("deploy", "--image", self.image, *host, *values)
+        assert ended.code == 0, ended.said
+        return ended
 
     def service(self) -> dict[str, Any]:
         """The RayService."""
@@ -73,6 +114,10 @@ class Site:
         found = self.namespace.all("RayCluster")
         return [c["metadata"]["name"] for c in found if not c["metadata"].get("deletionTimestamp")]
 
+    def pods(self) -> set[str]:
+        """All pods that are not on their way out."""
+        return {p["metadata"]["uid"] for p in self.namespace.pods()}
+
     def workers(self) -> list[str]:
         """The worker pods that are not on their way out."""
         return sorted(p["metadata"]["uid"] for p in self.namespace.pods("ray.io/node-type=worker"))
@@ -81,3 +126,33 @@ class Site:
         """The RayCluster that serves."""
         name: str = self.service()["status"]["activeServiceStatus"]["rayClusterName"]
         return name
+
+    def serve(self) -> dict[str, Any]:
+        """Serve's own account of the cluster that serves, from its dashboard."""
+        release = Release("capstan", self.namespace, frozenset())
+        headers = {"Authorization": f"Bearer {release.dashboard_token()}"}
+        with release.dashboard() as address:
+            answer = httpx.get(f"{address}/api/serve/applications/", headers=headers, timeout=30)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def replicas(self) -> dict[str, set[str]]:
+        """The actors of each model's replicas: another one has another identity."""
+        return {
+            name: {r["actor_id"] for d in app["deployments"].values() for r in d["replicas"]}
+            for name, app in self.serve()["applications"].items()
+        }
+
+
+@contextmanager
+def ground(address: str) -> Iterator[Site]:
+    """A new namespace for a release, which goes at the end with all that is in it."""
+    space = Namespace(f"capstan-rollouts-{secrets.token_hex(3)}")
+    image = f"{os.environ.get('IMAGE', 'localhost/capstan')}:{os.environ.get('TAG', 'e2e')}"
+    run("kubectl", "create", "namespace", space.name)
+    try:
+        run("kubectl", "label", "namespace", space.name, RESTRICTED)
+        yield Site(space, address, image)
+    finally:
+        run("helm", "uninstall", "capstan", "-n", space.name, "--ignore-not-found", seconds=120)
+        run("kubectl", "delete", "namespace", space.name, "--timeout=180s", seconds=200)

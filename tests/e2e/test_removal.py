@@ -1,6 +1,6 @@
 """What is left of a release.
 
-It ends the release that the files before it share, and comes before test_rollouts, which needs its GPUs.
+It ends the release that the files before it share, as the tests of rollouts, which follow, need its GPUs.
 """
 
 from tests.e2e.release import Release
