@@ -7,6 +7,7 @@ from k8s.errors import CapstanError, ClusterError, RefusedError, ToolError, Unre
 UNREACHABLE = re.compile(r"Kubernetes cluster unreachable: (?:Get \"[^\"]*\": )?(.*)", re.DOTALL)
 IN_TEMPLATE = re.compile(r"execution error at \([^)]*\): (.*)", re.DOTALL)
 IN_VALUES = re.compile(r"(failed parsing --set.*|failed to parse .*: error converting YAML.*)", re.DOTALL)
+TEXT = "; Helm takes a fraction after --set for text: write it into a file of values (-f)"
 FAULT = re.compile(r"^- (.+)$", re.MULTILINE)
 
 
@@ -25,7 +26,8 @@ def explained(error: ToolError) -> CapstanError:
             )
         return UnreachableError(f"the API server does not answer ({found[1].strip()})")
     if "don't meet the specifications of the schema" in said:
-        return UsageError(f"the values do not fit the chart: {'; '.join(FAULT.findall(said))}")
+        hint = TEXT if "Expected: number, given: string" in said else ""
+        return UsageError(f"the values do not fit the chart: {'; '.join(FAULT.findall(said))}{hint}")
     if found := IN_TEMPLATE.search(said) or IN_VALUES.search(said):
         return UsageError(f"the values do not fit the chart: {found[1].strip()}")
     return error

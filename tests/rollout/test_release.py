@@ -93,6 +93,10 @@ SCHEMA = (
             UsageError, "chart: models.a: Additional property replcas is not allowed; models.b: bad",
         ),
         (
+            SCHEMA.replace("bad", "Invalid type. Expected: number, given: string"),
+            UsageError, "write it into a file of values (-f)",
+        ),
+        (
             "execution error at (capstan/templates/rayservice.yaml:2:15): models.a has no node pool",
             UsageError, "the values do not fit the chart: models.a has no node pool",
         ),
