@@ -81,7 +81,7 @@ def _of_engine(engine: Engine) -> tuple[Ask, Long]:
 
 
 async def measure_http(url: str, *, model: str, seed: int, count: int = 640) -> list[Figures]:
-    """A server that runs. At a temperature of 2 the embedded model seldom comes to an end by itself."""
+    """A server that runs. Hot, and penalised for the end that its prompt holds too, the model writes on."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session:
 
@@ -91,6 +91,7 @@ async def measure_http(url: str, *, model: str, seed: int, count: int = 640) -> 
                 "messages": [{"role": "user", "content": f"{number} {LONG_PROMPT}"}],
                 "max_tokens": LONG_TOKENS,
                 "temperature": 2,
+                "repetition_penalty": 10,
                 "seed": seed + number,
             }
             async with session.post(url, json=body) as response:
