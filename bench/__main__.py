@@ -1,4 +1,4 @@
-"""Measures captions a second, latencies and memory: `python -m bench engine|http|hostile|beside|memory`."""
+"""Measures captions a second, latencies and memory: `python -m bench KIND`; `--help` lists the kinds."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from pathlib import Path
+from statistics import median
 
 from bench import beside, engine, hostile, http, memory
 from bench.figures import HEADER, Figures
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the figures as JSON")
     kinds = parser.add_subparsers(dest="kind", required=True)
     kinds.add_parser("engine", help="the engine alone, beside static batches of generate")
+    kinds.add_parser("pairs", help="the engine and static batches of 64 in turn, eight times")
     mixed = kinds.add_parser("beside", help="short requests alone and beside a long one")
     mixed.add_argument("url", nargs="?", help="chat completions of a server that runs; without it an engine")
     mixed.add_argument("--model", default="embedded")
@@ -46,6 +48,11 @@ def main() -> None:
         return
     if arguments.kind == "engine":
         found = engine.measure(arguments.seed, count=arguments.count)
+    elif arguments.kind == "pairs":
+        found = engine.measure_pairs(arguments.seed, count=arguments.count)
+        ratios = [ours.rate / static.rate for static, ours in zip(found[::2], found[1::2], strict=True)]
+        print(f"engine beside static batches: {', '.join(f'{one:.2f}' for one in ratios)}", end="; ")
+        print(f"median {median(ratios):.2f}")
     elif arguments.kind == "hostile":
         found, statuses = asyncio.run(
             hostile.measure(arguments.url, count=arguments.count, seed=arguments.seed)

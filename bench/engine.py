@@ -122,3 +122,15 @@ def measure(seed: int, *, count: int = 640) -> list[Figures]:
                 )
                 found.append(asyncio.run(sent))
     return found
+
+
+def measure_pairs(seed: int, *, count: int = 640, clients: int = 64, times: int = 8) -> list[Figures]:
+    """Static batches and the engine with as many in flight, in turn and again and again."""
+    other = load(str(EMBEDDED_MODEL))
+    found: list[Figures] = []
+    with running(load(str(EMBEDDED_MODEL))) as engine:
+        for number in range(times):
+            first = seed + 2 * number
+            found.append(static_batches(other, size=clients, count=count, seed=first))
+            found.append(asyncio.run(in_flight(engine, clients=clients, count=count, seed=first + 1)))
+    return found
