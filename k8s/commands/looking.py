@@ -17,7 +17,7 @@ from k8s.rollout.history import Entry, History
 from k8s.rollout.installed import revisions, service_name
 from k8s.rollout.observe import Observer
 from k8s.rules.nodes import gpus, rooms
-from k8s.state.objects import Container
+from k8s.state.image import Image, short_digest
 from k8s.state.serve import config_of
 
 Json = Mapping[str, Any]
@@ -54,7 +54,7 @@ def look(cluster: Cluster, release: Release, meter: Meter) -> Status:
     service = seen.service
     configs = config_of(found) if found else {}
     rates = meter.measure([p.name for p in seen.pods if p.ready and not p.deleting], configs)
-    images = {f"{c.image} {digest_of(c)}".strip() for p in seen.pods for c in p.containers if not c.first}
+    images = {Image(c.image, c.image_id) for p in seen.pods for c in p.containers if not c.first}
     return Status(
         release=release.name,
         namespace=release.namespace,
@@ -109,17 +109,6 @@ def versions(service: Json | None, clusters: list[dict[str, Any]]) -> dict[str, 
     ray = ((service or {}).get("spec") or {}).get("rayClusterConfig", {}).get("rayVersion", "")
     made = [(c["metadata"].get("annotations") or {}).get("ray.io/kuberay-version", "") for c in clusters]
     return {"ray": ray, "kuberay": max(made, default="")}
-
-
-def digest_of(container: Container) -> str:
-    """The digest of the image that runs, cut short, in brackets; nothing before it was pulled."""
-    return f"({short_digest(container.image_id)})" if "sha256:" in container.image_id else ""
-
-
-def short_digest(image: str) -> str:
-    """An image's digest, cut to what tells it from others; an image without one as it is."""
-    _, at, digest = image.rpartition("sha256:")
-    return f"sha256:{digest[:12]}" if at else image
 
 
 def tell(revision: Revision, entry: Entry | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from k8s.state.amounts import counted
+from k8s.state.image import Image
 from k8s.state.objects import Pod
 from k8s.state.serve import replicas_wanted
 from k8s.state.snapshot import Snapshot
@@ -40,7 +41,7 @@ class Status:
     revision: int
     chart: str
     versions: Mapping[str, str]
-    images: tuple[str, ...]
+    images: tuple[Image, ...]
     models: tuple[Model, ...]
     pods: tuple[Pod, ...]
     gpus: Mapping[str, tuple[int, int]]

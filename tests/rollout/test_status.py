@@ -5,9 +5,9 @@ import json
 import pytest
 
 from k8s.commands.display import Display
-from k8s.commands.looking import digest_of, short_digest, versions
+from k8s.commands.looking import versions
 from k8s.commands.status import Model, Status, model_rows, models
-from k8s.state.objects import Container
+from k8s.state.image import Image, short_digest
 from k8s.state.serve import config_of
 from tests.rollout.objects import recorded, service
 from tests.rollout.test_watch import World
@@ -27,7 +27,7 @@ def status(rate: float | None = 2.5) -> Status:
         revision=3,
         chart="capstan-0.1.0",
         versions=versions(service(), recorded("clusters")),
-        images=("localhost/capstan:1",),
+        images=(Image("localhost/capstan:1", DIGEST), Image("proxy:2", "")),
         models=tuple(models(seen, config_of(service()), {"shapes": rate})),
         pods=seen.pods,
         gpus={"nvidia.com/gpu": (2, 4)},
@@ -41,6 +41,7 @@ def test_head_of_the_status() -> None:
     assert lines[0] == "release capstan in namespace captions: serves"
     assert "  Ray 2.60.0, KubeRay v1.7.0" in lines
     assert "  nvidia.com/gpu: 2 free of 4" in lines
+    assert "  image localhost/capstan:1 (sha256:cca3281fbbf9)" in lines
     assert any(line.strip().startswith(f"{len(status().nodes)} node") for line in lines)
 
 
@@ -71,9 +72,12 @@ def test_short_digests(image: str, short: str) -> None:
 
 
 def test_image_not_pulled_yet() -> None:
-    """A container has no digest before its image was pulled."""
-    assert digest_of(Container("a", "capstan:1")) == ""
-    assert digest_of(Container("a", "capstan:1", image_id=DIGEST)) == "(sha256:cca3281fbbf9)"
+    """An image that is not pulled yet stands without a digest, and JSON has every digest whole."""
+    assert "  image proxy:2" in status().lines()
+    assert list(map(dict, status().value()["images"])) == [
+        {"name": "localhost/capstan:1", "digest": DIGEST},
+        {"name": "proxy:2", "digest": ""},
+    ]
 
 
 def test_unknown_versions() -> None:
