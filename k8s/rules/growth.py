@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from k8s.rules.nodes import Room, bears, empty, matches, takes
+from k8s.rules.nodes import Room, bears, empty, matches, place, takes
 from k8s.rules.wants import Want
-from k8s.state.amounts import Amounts, amount, counted
+from k8s.state.amounts import SLACK, Amounts, amount, counted, subtract
 from k8s.state.autoscaler import NodeGroup, Report
 from k8s.state.karpenter import NodePool
 
@@ -39,10 +39,8 @@ class Group:
         if self.fresh is None or not takes(self.fresh, want.spec) or not self.fresh.has_room(want.each):
             return False
         self.asked = True
-        for room in self.opened:
-            if room.has_room(want.each):
-                room.take(want.each)
-                return True
+        if place(want.each, self.opened):
+            return True
         if len(self.opened) >= self.group.spare:
             return False
         self.opened.append(self.fresh.copy())
@@ -74,12 +72,10 @@ class Pool:
             return False
         self.asked = True
         if self.left.get("nodes", 1.0) < 1 or any(
-            self.left[k] + 1e-9 < v for k, v in want.each.items() if k in self.left
+            self.left[k] + SLACK < v for k, v in want.each.items() if k in self.left
         ):
             return False
-        for key, value in want.each.items():
-            if key in self.left:
-                self.left[key] -= value
+        subtract(self.left, want.each)
         self.pods += 1
         return True
 

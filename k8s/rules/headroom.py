@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k8s.rules.growth import Growth
-from k8s.rules.nodes import Room, gpus, takes
+from k8s.rules.nodes import Room, gpus, place, takes
 from k8s.rules.wants import Want, limits
-from k8s.state.amounts import GPU_RESOURCES, Amounts, added, amount, counted, quantity
+from k8s.state.amounts import GPU_RESOURCES, SLACK, Amounts, added, amount, counted, quantity
 
 Json = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def account(
     for want in sorted(wanted, key=lambda w: [-w.each.get(k, 0.0) for k in (*GPU_RESOURCES, "cpu")]):
         able = [r for r in free if takes(r, want.spec) and _offers(r, want)]
         before = added(r.free for r in able)
-        fit = sum(_place(want, able) for _ in range(want.count))
+        fit = sum(place(want.each, able) for _ in range(want.count))
         more = sum(growth.place(want) for _ in range(want.count - fit))
         if fit + more < want.count:
             each = {k: v for k, v in want.each.items() if v}
@@ -100,14 +100,6 @@ def account(
 
 def _offers(room: Room, want: Want) -> bool:
     return all(key in room.total for key in GPU_RESOURCES if want.each.get(key))
-
-
-def _place(want: Want, able: Sequence[Room]) -> bool:
-    for room in able:
-        if room.has_room(want.each):
-            room.take(want.each)
-            return True
-    return False
 
 
 def _passed(wanted: Sequence[Want], quotas: Sequence[Json]) -> Iterable[str]:
@@ -123,7 +115,7 @@ def _passed(wanted: Sequence[Want], quotas: Sequence[Json]) -> Iterable[str]:
             name = key.removeprefix("requests.")
             asked = total.get(name, 0.0)
             used = quantity((status.get("used") or {}).get(key, 0))
-            if asked and used + asked > quantity(hard) + 1e-9:
+            if asked and used + asked > quantity(hard) + SLACK:
                 yield (
                     f"quota {quota['metadata']['name']}: {amount(name, asked)} more wanted, "
                     f"{amount(name, used)} of {amount(name, quantity(hard))} used"

@@ -5,13 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from k8s.rules.wants import needs
-from k8s.state.amounts import GPU_RESOURCES, Amounts, quantity
+from k8s.state.amounts import GPU_RESOURCES, SLACK, Amounts, quantity, subtract
 
 Json = Mapping[str, Any]
 
 BLOCKING = ("NoSchedule", "NoExecute")
-# Sums of fractions of a CPU are not exact.
-SLACK = 1e-9
 
 
 @dataclass(slots=True)
@@ -36,9 +34,7 @@ class Room:
 
     def take(self, each: Mapping[str, float]) -> None:
         """Take a pod's needs from what is free."""
-        for key, value in {**each, "pods": 1.0}.items():
-            if key in self.free:
-                self.free[key] -= value
+        subtract(self.free, {**each, "pods": 1.0})
 
 
 def rooms(nodes: Iterable[Json], pods: Iterable[Json]) -> list[Room]:
@@ -68,6 +64,15 @@ def empty(node: Json, pods: Iterable[Json]) -> Room:
         if pod["spec"].get("nodeName") == room.name and any(o["kind"] == "DaemonSet" for o in owners):
             room.take(needs(pod["spec"]))
     return room
+
+
+def place(each: Mapping[str, float], among: Iterable[Room]) -> bool:
+    """Take one pod's needs from the first node that has room for them; False where none has."""
+    for room in among:
+        if room.has_room(each):
+            room.take(each)
+            return True
+    return False
 
 
 def takes(room: Room, pod_spec: Json) -> bool:

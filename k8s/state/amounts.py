@@ -23,6 +23,8 @@ UNITS = {
     "P": 1e15,
     "E": 1e18,
 }
+# Sums of fractions of a CPU are not exact.
+SLACK = 1e-9
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")
 
 
@@ -52,6 +54,13 @@ def requests(container: Json) -> Amounts:
     resources = container.get("resources") or {}
     merged = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     return {k: quantity(v) for k, v in merged.items()}
+
+
+def subtract(left: Amounts, each: Mapping[str, float]) -> None:
+    """Take amounts from what is left, of those resources that are counted there."""
+    for key, value in each.items():
+        if key in left:
+            left[key] -= value
 
 
 def added(amounts: Iterable[Mapping[str, float]]) -> Amounts:
