@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ from service.media.decode_worker import (
     shared_bytes,
 )
 from service.media.tiles import TileSpec, cut
+
+# Whether an answer of this width and height, in pixels, can be one.
+Fits = Callable[[int, int], bool]
 
 START_SECONDS = 60.0
 # The process ends itself in time; this is for one that cannot.
@@ -98,27 +102,32 @@ class DecodeProcess:
         Afterwards, where the file has ended it, it is of no more use: `alive` tells.
         """
         limits = self._bounds.limits
-        pixels = self._ask(data, None, most=limits.max_pixels)  # [H, W, 3]
-        if max(pixels.shape) > limits.max_side:
-            self.end()
-            raise self._given_up(late=False)
-        return Image.fromarray(pixels)
+
+        def fits(width: int, height: int) -> bool:
+            return width * height <= limits.max_pixels and max(width, height) <= limits.max_side
+
+        return Image.fromarray(self._ask(data, None, fits))
 
     def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
         """The image's tiles, uint8 [T, H, W, 3]; raises as `decode` does."""
         if spec.most_bytes > len(self._memory):  # the limit of pixels is below what the model takes
             return cut(self.decode(data), spec)
-        return self._ask(data, spec, most=spec.most_bytes // 3).reshape(-1, spec.size, spec.size, 3)
 
-    def _ask(self, data: bytes, spec: TileSpec | None, *, most: int) -> np.ndarray:
-        """What the process makes of a file, at `most` so many pixels: uint8 [H, W, 3]."""
+        def fits(width: int, height: int) -> bool:
+            whole = width == spec.size and height % spec.size == 0
+            return whole and width * height * 3 <= spec.most_bytes
+
+        return self._ask(data, spec, fits).reshape(-1, spec.size, spec.size, 3)
+
+    def _ask(self, data: bytes, spec: TileSpec | None, fits: Fits) -> np.ndarray:
+        """What the process makes of a file, uint8 [H, W, 3]; of another size than `fits` it is broken."""
         self.wait_until_ready()
         try:
             self._channel.sendall(request(data, spec))
         except OSError as error:
             raise ProcessEnded from error
         try:
-            return self._answer(most)
+            return self._answer(fits)
         except (OSError, EOFError, MemoryError) as error:
             self.end()
             late = isinstance(error, BlockingIOError) or -(self._process.returncode or 0) in TOO_LATE
@@ -146,7 +155,7 @@ class DecodeProcess:
             )
         return RequestError(ErrorCode.INVALID_IMAGE, message, field="image")
 
-    def _answer(self, most: int) -> np.ndarray:
+    def _answer(self, fits: Fits) -> np.ndarray:
         # One look gets all of a small image, most often.
         at = self._receive(0, ANSWER.size)
         width, height, error_bytes = ANSWER.unpack_from(self._inline)
@@ -154,7 +163,7 @@ class DecodeProcess:
             self._receive(at, ANSWER.size + min(error_bytes, INLINE_BYTES))
             raise _error(bytes(self._inline[ANSWER.size : ANSWER.size + error_bytes]))
         size = width * height * 3
-        if not 0 < width * height <= most:
+        if not size or not fits(width, height):
             raise EOFError
         if size > INLINE_BYTES:
             pixels = np.frombuffer(self._memory, np.uint8, size).copy()
