@@ -11,7 +11,8 @@ from typing import Any
 from k8s.rules.growth import Growth
 from k8s.rules.nodes import Room, gpus, place, takes
 from k8s.rules.wants import Want, limits
-from k8s.state.amounts import GPU_RESOURCES, SLACK, Amounts, added, amount, counted, quantity
+from k8s.state.amounts import GPU_RESOURCES, SLACK, Amounts, added, amount, counted
+from k8s.state.quantity import quantity
 
 Json = Mapping[str, Any]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from k8s.rules.wants import needs
-from k8s.state.amounts import GPU_RESOURCES, SLACK, Amounts, quantity, subtract
+from k8s.state.amounts import GPU_RESOURCES, SLACK, Amounts, subtract
+from k8s.state.quantity import quantity
 
 Json = Mapping[str, Any]
 

@@ -4,10 +4,11 @@ The sources of each rule are in docs/rollouts.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from k8s.rules.change import Change, Effect
 from k8s.rules.fields import at, cut, differences, name_of, without
+from k8s.state.quantity import with_canonical_quantities
 
 Json = Mapping[str, Any]
 
@@ -55,7 +56,7 @@ def drift(service: Json, cluster: Json) -> list[Change]:
 
 def same_cluster(left: Json, right: Json) -> bool:
     """Whether KubeRay takes two `rayClusterConfig` for the same: equal but for what its hash leaves out."""
-    return _without_muted(left) == _without_muted(right)
+    return _hashed(left) == _hashed(right)
 
 
 def cluster_changes(before: Json, after: Json) -> Iterator[Change]:
@@ -69,9 +70,7 @@ def cluster_changes(before: Json, after: Json) -> Iterator[Change]:
             yield Change(f"pool {group['groupName']}", None, "added at the end", Effect.CLUSTER_UPDATE)
         return
     yield from _group_changes(groups, wanted)
-    rest = differences(
-        _without_muted(without(old, "workerGroupSpecs")), _without_muted(without(new, "workerGroupSpecs"))
-    )
+    rest = differences(_hashed(without(old, "workerGroupSpecs")), _hashed(without(new, "workerGroupSpecs")))
     for path, was, now in rest:
         yield Change(f"cluster: {name_of(path)}", was, now, Effect.NEW_CLUSTER)
 
@@ -83,16 +82,18 @@ def _group_changes(groups: Sequence[Json], wanted: Sequence[Json]) -> Iterator[C
             was, now = ("there", None) if name in old else (None, "added")
             yield Change(f"pool {name}", was, now, Effect.NEW_CLUSTER)
             continue
-        for path, was, now in differences(cut(old[name], MUTED_GROUP), cut(new[name], MUTED_GROUP)):
+        left, right = (_hashed({"workerGroupSpecs": [g[name]]})["workerGroupSpecs"][0] for g in (old, new))
+        for path, was, now in differences(left, right):
             yield Change(f"pool {name}: {name_of(path)}", was, now, Effect.NEW_CLUSTER)
     if old.keys() == new.keys() and list(old) != list(new):
         yield Change("cluster: order of pools", ", ".join(old), ", ".join(new), Effect.NEW_CLUSTER)
 
 
-def _without_muted(cluster: Json) -> Json:
+def _hashed(cluster: Json) -> Json:
+    """What KubeRay hashes of a cluster, quantities in their stored form."""
     found = dict(cut(cluster, MUTED_CLUSTER))
     if "headGroupSpec" in found:
         found["headGroupSpec"] = cut(found["headGroupSpec"], MUTED_HEAD)
     if "workerGroupSpecs" in found:
         found["workerGroupSpecs"] = [cut(g, MUTED_GROUP) for g in found["workerGroupSpecs"] or []]
-    return found
+    return cast("Json", with_canonical_quantities(found))

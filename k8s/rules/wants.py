@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.state.amounts import Amounts, added, quantity, requests
+from k8s.state.amounts import Amounts, added, requests
+from k8s.state.quantity import quantity
 
 Json = Mapping[str, Any]
 

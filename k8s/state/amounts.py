@@ -1,40 +1,16 @@
-"""Amounts of what pods ask for and nodes offer: quantities read, added up and told."""
+"""Amounts of what pods ask for and nodes offer: added up and told."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from k8s.state.quantity import quantity
+
 Json = Mapping[str, Any]
 Amounts = dict[str, float]
 
-UNITS = {
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-    "Pi": 2.0**50,
-    "Ei": 2.0**60,
-    "n": 1e-9,
-    "u": 1e-6,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "P": 1e15,
-    "E": 1e18,
-}
 # Sums of fractions of a CPU are not exact.
 SLACK = 1e-9
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")
-
-
-def quantity(text: str | float) -> float:
-    """A Kubernetes quantity such as `500m` or `4Gi` as a number."""
-    said = str(text)
-    for unit, factor in UNITS.items():
-        if said.endswith(unit):
-            return float(said[: -len(unit)]) * factor
-    return float(said)
 
 
 def amount(resource: str, value: float) -> str:

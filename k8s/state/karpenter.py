@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from k8s.state.amounts import Amounts, quantity
+from k8s.state.amounts import Amounts
+from k8s.state.quantity import quantity
 
 Json = Mapping[str, Any]
 

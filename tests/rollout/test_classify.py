@@ -92,6 +92,32 @@ def test_new_cluster(change: Change) -> None:
     assert found.models == {"shapes": Effect.NEW_CLUSTER}
 
 
+RESOURCES = f"{POD}.containers.0.resources"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        at(f"{RESOURCES}.limits", {"memory": "4096Mi", "nvidia.com/gpu": "1"}),
+        at(f"{RESOURCES}.requests.cpu", 0.1),
+        at(f"{RESOURCES}.requests.memory", "1048576Ki"),
+    ],
+)
+def test_equal_quantities(change: Change) -> None:
+    """Quantities that the API server stores alike are no change, however they are written."""
+    found = plan(change)
+    assert found.changes == ()
+    wanted = service(change)["spec"]["rayClusterConfig"]
+    assert same_cluster(service()["spec"]["rayClusterConfig"], wanted)
+
+
+def test_only_unequal_quantities_are_told() -> None:
+    """A plan names the quantity that differs, and not the one that is merely written in another way."""
+    change = at(f"{RESOURCES}.limits", {"memory": "8Gi", "nvidia.com/gpu": "1"})
+    field = "pool gpu: template.spec.containers[0].resources.limits.memory"
+    assert [(c.field, c.before, c.after) for c in plan(change).changes] == [(field, "4Gi", "8Gi")]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -8,7 +8,8 @@ import pytest
 from k8s.rules.headroom import account
 from k8s.rules.nodes import rooms, takes
 from k8s.rules.wants import Want, more, needs, wants
-from k8s.state.amounts import GPU_RESOURCES, amount, quantity
+from k8s.state.amounts import GPU_RESOURCES, amount
+from k8s.state.quantity import quantity
 from tests.rollout.objects import Json, at, recorded, service
 
 GPU = GPU_RESOURCES[0]

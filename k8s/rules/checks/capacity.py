@@ -9,7 +9,8 @@ from k8s.rules.headroom import account
 from k8s.rules.nodes import Room, rooms
 from k8s.rules.nodes import gpus as gpus_of
 from k8s.rules.wants import wants
-from k8s.state.amounts import amount, quantity
+from k8s.state.amounts import amount
+from k8s.state.quantity import quantity
 
 Json = Mapping[str, Any]
 
