@@ -1,4 +1,4 @@
-"""Renders the chart with the helm binary; the same values are rendered once."""
+"""Renders the chart with the helm binary and caches the result per values."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """Helm refused to render; the message is the last line that it wrote."""
+    """Helm refused to render; the message is what it wrote to stderr."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Rendered:
     objects: tuple[Object, ...]
 
     def one(self, kind: str, name: str | None = None) -> Object:
-        """The only object of a kind, or of a kind and name."""
+        """Return the only object of a kind, or of a kind and name."""
         (found,) = [o for o in self.objects if o["kind"] == kind and name in (None, o["metadata"]["name"])]
         return found
 
     def kinds(self) -> set[str]:
-        """The kinds that are there."""
+        """Return the kinds of the objects."""
         return {o["kind"] for o in self.objects}
 
     @property
@@ -49,25 +49,25 @@ class Rendered:
         return config
 
     def application(self, name: str) -> Object:
-        """One Serve application."""
+        """Return one Serve application."""
         (found,) = [a for a in self.serve["applications"] if a["name"] == name]
         application: Object = found
         return application
 
     def deployment(self, name: str) -> Object:
-        """The one deployment of an application."""
+        """Return the deployment of an application."""
         (found,) = self.application(name)["deployments"]
         deployment: Object = found
         return deployment
 
     def group(self, name: str) -> Object:
-        """One worker group."""
+        """Return one worker group."""
         (found,) = [g for g in self.cluster["workerGroupSpecs"] if g["groupName"] == name]
         group: Object = found
         return group
 
     def worker(self, name: str) -> Object:
-        """The pod spec of a worker group."""
+        """Return the pod spec of a worker group."""
         spec: Object = self.group(name)["template"]["spec"]
         return spec
 
@@ -79,7 +79,7 @@ class Rendered:
 
 
 def render(values: Object | None = None, *, release: str = "test") -> Rendered:
-    """The objects that these values give. Raises RefusedError."""
+    """Render these values. Raises RefusedError."""
     return _render(json.dumps(values or {}), release)
 
 
@@ -89,8 +89,8 @@ def _render(values: str, release: str) -> Rendered:
 
 
 def render_text(values: str, release: str) -> str:
-    """What `helm template` writes for values in YAML. Raises RefusedError."""
-    done = subprocess.run(  # noqa: S603 - our own helm
+    """Return the output of `helm template` for values in YAML. Raises RefusedError."""
+    done = subprocess.run(  # noqa: S603 - the helm of the virtual environment
         [HELM, "template", release, CHART, "--namespace", "space", "--values", "-"],
         input=values,
         capture_output=True,
@@ -104,5 +104,5 @@ def render_text(values: str, release: str) -> str:
 
 
 def environment(container: Object) -> dict[str, str]:
-    """The literal environment of a container."""
+    """Return the environment variables of a container that have a literal value."""
     return {e["name"]: e["value"] for e in container["env"] if "value" in e}

@@ -1,4 +1,4 @@
-"""The committed render of the chart without values: `python -m tests.chart.snapshot` makes it anew."""
+"""The committed render of the chart without values: `python -m tests.chart.snapshot` updates it."""
 
 from pathlib import Path
 

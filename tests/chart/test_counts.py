@@ -1,4 +1,4 @@
-"""How many worker pods replicas need."""
+"""The number of worker pods that replicas need."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.chart.rendering import render
 
 
 def nodes(pool: dict[str, Any], **models: dict[str, Any]) -> tuple[int, int, int]:
-    """The fewest, first and most worker pods of one pool that runs these models."""
+    """Return the minimum, initial and maximum number of worker pods of a pool with these models."""
     group = render({"nodePools": {"pool": pool}, "models": models}).group("pool")
     return group["minReplicas"], group["replicas"], group["maxReplicas"]
 
@@ -17,7 +17,7 @@ def nodes(pool: dict[str, Any], **models: dict[str, Any]) -> tuple[int, int, int
     ("gpus", "share", "replicas", "count"),
     [
         (1, 0.5, 4, 2),
-        # Two replicas of 0.6 would fit by their sum, and share no GPU.
+        # Three replicas of 0.6 need less than two GPUs in total, but no two of them fit on one GPU.
         (2, 0.6, 3, 2),
         (8, 0.25, 32, 1),
         (8, 0.25, 33, 2),
@@ -28,29 +28,29 @@ def nodes(pool: dict[str, Any], **models: dict[str, Any]) -> tuple[int, int, int
     ],
 )
 def test_replicas_share_gpus_and_nodes(gpus: int, share: float, replicas: int, count: int) -> None:
-    """Replicas share nodes, and fractions share GPUs, no replica being split over two of either."""
+    """Replicas share nodes and fractions share GPUs, but no replica is split between two of them."""
     model = {"gpusPerReplica": share, "replicas": replicas, "resources": {"cpu": 0.1}}
     assert nodes({"gpusPerNode": gpus}, a=model) == (count, count, count)
 
 
-def test_cpus_count_too() -> None:
-    """Where the CPUs of a node run out before its GPUs, more nodes are needed."""
+def test_cpus_limit_replicas_per_node() -> None:
+    """More nodes are needed if the CPUs of a node run out before its GPUs."""
     assert nodes({"gpusPerNode": 4}, a={"replicas": 4, "resources": {"cpu": 8}}) == (2, 2, 2)
 
 
-def test_memory_counts_too() -> None:
-    """Where the memory of a node runs out before its GPUs, more nodes are needed."""
+def test_memory_limits_replicas_per_node() -> None:
+    """More nodes are needed if the memory of a node runs out before its GPUs."""
     assert nodes({"gpusPerNode": 4}, a={"replicas": 4, "resources": {"memory": "24Gi"}}) == (2, 2, 2)
 
 
-def test_cpus_of_a_pod_are_whole_for_ray() -> None:
-    """Half a CPU of a pod counts as one, as KubeRay tells Ray."""
+def test_cpus_of_a_pod_are_rounded_up() -> None:
+    """Half a CPU of a pod counts as a whole one, because KubeRay rounds up."""
     pool = {"gpusPerNode": 0, "resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}}}
     assert nodes(pool, a={"gpusPerReplica": 0, "replicas": 4}) == (2, 2, 2)
 
 
 def test_models_share_a_pool() -> None:
-    """Replicas of several models fill each other's gaps: 4 + 2 + 2 GPUs are one node of eight."""
+    """Replicas of several models share a node: 4 + 2 + 2 GPUs need one node with eight."""
     assert nodes(
         {"gpusPerNode": 8},
         large={"gpusPerReplica": 4},
@@ -60,23 +60,23 @@ def test_models_share_a_pool() -> None:
 
 
 def test_bounds_follow_autoscaling() -> None:
-    """The fewest, first and most pods follow the fewest, first and most replicas."""
+    """The minimum, initial and maximum number of pods follow those of the replicas."""
     scaling = {"minReplicas": 0, "initialReplicas": 2, "maxReplicas": 5}
     assert nodes({"gpusPerNode": 1}, a={"autoscaling": scaling}) == (0, 2, 5)
 
 
-def test_bounds_of_a_pool_widen_them() -> None:
-    """A pool may have spare nodes: its own bounds count where they are wider."""
+def test_bounds_of_a_pool_add_spare_nodes() -> None:
+    """The bounds of a pool may exceed what its models need."""
     assert nodes({"gpusPerNode": 1, "minNodes": 3, "maxNodes": 6}, a={"replicas": 2}) == (3, 3, 6)
 
 
 def test_a_fixed_pool_stays_fixed() -> None:
-    """A pool with a number of nodes has that many, however many its models need at the moment."""
+    """A pool with `nodes` has exactly that many, even if its models need fewer at times."""
     assert nodes({"gpusPerNode": 1, "nodes": 4}, a={"autoscaling": {"maxReplicas": 3}}) == (4, 4, 4)
 
 
-def test_the_autoscaler_runs_only_where_pods_may_change() -> None:
-    """Two replicas that share one GPU scale without Ray's autoscaler, which would have nothing to do."""
+def test_the_autoscaler_runs_only_if_the_number_of_pods_can_change() -> None:
+    """Two replicas that share one GPU scale without Ray's autoscaler."""
     model = {"gpusPerReplica": 0.5, "autoscaling": {"maxReplicas": 2}}
     rendered = render({"models": {"a": model}, "nodePools": {"gpu": {}}})
     assert "enableInTreeAutoscaling" not in rendered.cluster
@@ -84,6 +84,6 @@ def test_the_autoscaler_runs_only_where_pods_may_change() -> None:
 
 
 def test_a_share_of_a_gpu_is_a_share_of_its_memory() -> None:
-    """A replica with half a GPU fills at most half of its memory."""
+    """A replica with half a GPU uses less than half of its memory."""
     rendered = render({"models": {"a": {"gpusPerReplica": 0.5, "replicas": 2}}, "nodePools": {"gpu": {}}})
     assert rendered.application("a")["args"]["memory_fraction"] == pytest.approx(0.45)

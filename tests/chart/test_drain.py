@@ -1,4 +1,4 @@
-"""What pods do before they end."""
+"""How pods drain before they stop."""
 
 import re
 import subprocess
@@ -22,14 +22,14 @@ def rendered() -> Rendered:
 
 
 def script(spec: Object) -> str:
-    """The preStop script of a Ray pod."""
+    """Return the preStop script of a Ray pod."""
     shell, flag, text = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert (shell, flag) == ("/bin/bash", "-c")
     return str(text)
 
 
-def test_everything_waits_as_long(rendered: Rendered) -> None:
-    """Replicas, pods and the old cluster of a rollout have the same time, and Kubernetes waits longer."""
+def test_everything_drains_for_the_same_time(rendered: Rendered) -> None:
+    """Replicas, pods and the old cluster of a rollout drain equally long; Kubernetes waits longer."""
     assert rendered.deployment("a")["graceful_shutdown_timeout_s"] == 120
     assert rendered.one("RayService")["spec"]["rayClusterDeletionDelaySeconds"] == 120
     assert rendered.head["terminationGracePeriodSeconds"] == 135
@@ -37,20 +37,20 @@ def test_everything_waits_as_long(rendered: Rendered) -> None:
     assert "--deadline-remaining-seconds 120" in script(rendered.worker("steady"))
 
 
-def test_spot_nodes_drain_before_they_are_taken(rendered: Rendered) -> None:
-    """On spot nodes, which clouds take back after 25 to 30 s, draining ends after 20."""
+def test_spot_nodes_drain_before_they_are_reclaimed(rendered: Rendered) -> None:
+    """On spot nodes, which clouds reclaim after 25 to 30 s, draining ends after 20 s."""
     assert "--deadline-remaining-seconds 20" in script(rendered.worker("spot"))
     assert rendered.group("spot")["labels"]["ray.io/market-type"] == "spot"
 
 
 def test_the_scripts_are_valid(rendered: Rendered) -> None:
-    """Both scripts are read by bash without an error."""
+    """Bash parses both scripts without an error."""
     for spec in (rendered.head, rendered.worker("steady")):
         subprocess.run(["/bin/bash", "-n", "-c", script(spec)], check=True, timeout=10)  # noqa: S603
 
 
 def test_a_worker_does_not_wait_for_itself(rendered: Rendered) -> None:
-    """The pattern that finds replicas among the command lines does not find the script that looks."""
+    """The pattern that finds replicas by command line does not match the script itself."""
     text = script(rendered.worker("steady"))
     (pattern,) = re.findall(r'grep -qs "([^"]+)"', text)
     assert re.search(pattern, "ray::ServeReplica:a:Model")
@@ -71,7 +71,7 @@ CONNECTIONS = """\
 def test_the_head_waits_for_workers(
     rendered: Rendered, tmp_path: Path, peer: str, state: str, *, waits: bool
 ) -> None:
-    """The head waits while another pod is connected to its port 6379, and not for its own connections."""
+    """The head waits while another pod is connected to its port 6379, but not for its own connections."""
     table = tmp_path / "tcp"
     table.write_text(CONNECTIONS.format(peer=peer, state=state))
     function = script(rendered.head).partition("while ((")[0]

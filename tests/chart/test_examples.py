@@ -1,4 +1,4 @@
-"""Every file of examples/values: rendered, and its objects checked against the schemas of their kinds."""
+"""Every file in examples/values renders, and its objects match the schemas of their kinds."""
 
 import warnings
 from functools import cache
@@ -15,7 +15,7 @@ EXAMPLES = sorted((ROOT / "examples" / "values").glob("*.yaml"))
 KUBERNETES = "1.34"
 CUSTOM = ("RayService", "HTTPRoute")
 
-# Worker pods: fewest, at first, most.
+# Worker pods: minimum, initial, maximum.
 COUNTS = {
     "air-gapped": {"gpu": (1, 1, 1)},
     "forty-b": {"a100x4": (2, 2, 2)},
@@ -43,25 +43,25 @@ def example(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def serve_schema() -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own, of its use of pydantic
+        warnings.simplefilter("ignore")  # Ray's own use of pydantic
         from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
     return ServeDeploySchema
 
 
-def test_worker_pods_are_as_many_as_the_models_need(example: Path) -> None:
-    """Each example has the numbers of worker pods that follow from its models by hand."""
+def test_the_number_of_worker_pods(example: Path) -> None:
+    """Each example has the number of worker pods that a count by hand gives."""
     groups = rendered(example).cluster["workerGroupSpecs"]
     counts = {g["groupName"]: (g["minReplicas"], g["replicas"], g["maxReplicas"]) for g in groups}
     assert counts == COUNTS[example.stem]
 
 
-def test_serve_takes_the_config(example: Path, serve_schema: Any) -> None:
-    """Serve's own schema accepts the Serve config of each example."""
+def test_the_serve_config_is_valid(example: Path, serve_schema: Any) -> None:
+    """The Serve config of each example is valid by Serve's schema."""
     serve_schema.model_validate(rendered(example).serve)
 
 
-def test_kubernetes_knows_every_field(example: Path) -> None:
-    """Objects of built-in kinds, and Ray's pod templates, have no field that Kubernetes does not know."""
+def test_objects_match_the_kubernetes_schemas(example: Path) -> None:
+    """Built-in objects and Ray's pod templates are valid by the schemas of Kubernetes."""
     objects = [o for o in rendered(example).objects if o["kind"] not in CUSTOM]
     for o in [*objects, *_pods(rendered(example))]:
         kubernetes_validate.validate(o, KUBERNETES, strict=True)
@@ -73,7 +73,7 @@ def _pods(result: Rendered) -> list[Object]:
 
 
 def test_every_pod_is_restricted(example: Path) -> None:
-    """No pod of an example, init containers included, asks for more than the restricted profile allows."""
+    """Every pod of every example meets the restricted profile, init containers included."""
     result = rendered(example)
     specs = [pod["spec"] for pod in _pods(result)]
     specs += [o["spec"] for o in result.objects if o["kind"] == "Pod"]

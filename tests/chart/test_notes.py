@@ -1,4 +1,4 @@
-"""What helm says after an installation."""
+"""The notes that helm prints after an installation."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import pytest
 
 from tests.chart.rendering import render
 
-# `helm template` leaves the notes out; in a manifest of one's own they are rendered like everything.
+# `helm template` does not print the notes, but an extra manifest can include them.
 MANIFEST = """
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: notes}
 data:
-  said: {{ include "capstan.notes" . | toJson }}
+  notes: {{ include "capstan.notes" . | toJson }}
 """
 
 
 def notes(values: dict[str, Any]) -> str:
-    """The notes that these values give."""
-    said: str = render(values | {"extraManifests": [MANIFEST]}).one("ConfigMap", "notes")["data"]["said"]
-    return said
+    """The notes for these values."""
+    text: str = render(values | {"extraManifests": [MANIFEST]}).one("ConfigMap", "notes")["data"]["notes"]
+    return text
 
 
 HOST = "captions.example.com"
@@ -42,19 +42,19 @@ HOST = "captions.example.com"
     ids=["default", "named", "ingress", "route"],
 )
 def test_notes_give_the_curl_line(values: dict[str, Any], line: str) -> None:
-    """The notes end with a curl line for the way in that was chosen."""
+    """The notes have a curl line for the chosen address."""
     assert line in notes(values)
 
 
 def test_notes_count_models_and_pools() -> None:
-    """The notes say what runs where, and ask for a key where one is needed."""
-    said = notes(
+    """The notes say what runs where, and show where the API key goes."""
+    text = notes(
         {
             "models": {"a": {"autoscaling": {"maxReplicas": 2}}, "b": {"nodePool": "gpu"}},
             "nodePools": {"gpu": {}},
             "apiKeys": {"existingSecret": "keys"},
         }
     )
-    assert "model a (embedded) at /a: 1 to 2 x 1 GPU on gpu" in said
-    assert "pool gpu: 2 to 3 worker pods with 1 nvidia.com/gpu" in said
-    assert "-H 'Authorization: Bearer KEY'" in said
+    assert "model a (embedded) at /a: 1 to 2 x 1 GPU on gpu" in text
+    assert "pool gpu: 2 to 3 worker pods with 1 nvidia.com/gpu" in text
+    assert "-H 'Authorization: Bearer KEY'" in text

@@ -1,4 +1,4 @@
-"""The objects beside the RayService."""
+"""The objects other than the RayService."""
 
 from typing import Any
 
@@ -44,47 +44,47 @@ def cached() -> Rendered:
 
 
 def test_default_objects(default: Rendered) -> None:
-    """Without values there is a RayService, its account, a NetworkPolicy and the pod of `helm test`."""
+    """Without values there is a RayService, a ServiceAccount, a NetworkPolicy and the pod of `helm test`."""
     assert default.kinds() == {"RayService", "ServiceAccount", "NetworkPolicy", "Pod"}
 
 
-def test_only_serves_port_is_open(default: Rendered) -> None:
-    """From outside the release only Serve's port is open, and Ray's dashboard to the operator alone."""
-    own, anybody, operator = default.one("NetworkPolicy")["spec"]["ingress"]
+def test_only_the_serve_port_is_open(default: Rendered) -> None:
+    """Only the Serve port is open to others, and the dashboard only to the operator."""
+    own, clients, operator = default.one("NetworkPolicy")["spec"]["ingress"]
     assert "ports" not in own
     assert own["from"] == [
         {"podSelector": {"matchLabels": default.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]}}
     ]
-    assert anybody == {"ports": [{"port": 8000}]}
+    assert clients == {"ports": [{"port": 8000}]}
     assert operator["from"][0]["podSelector"]["matchLabels"] == {
         "app.kubernetes.io/component": "kuberay-operator"
     }
 
 
 def test_the_network_policy_covers_every_ray_pod(default: Rendered) -> None:
-    """The policy's selector finds head and workers by labels that their templates have."""
-    wanted = default.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items()
+    """The selector of the policy matches the labels of head and workers."""
+    selector = default.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items()
     for group in (default.cluster["headGroupSpec"], default.group("cpu")):
-        assert wanted <= group["template"]["metadata"]["labels"].items()
+        assert selector <= group["template"]["metadata"]["labels"].items()
 
 
 def test_closed_egress_leaves_dns_and_the_release(cached: Rendered) -> None:
-    """An empty list of egress rules leaves DNS and the release's own pods."""
+    """An empty list of egress rules allows only DNS and the pods of the release."""
     spec = cached.one("NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert [sorted(rule) for rule in spec["egress"]] == [["to"], ["ports"]]
     assert spec["ingress"][1]["from"] == [{"namespaceSelector": {}}]
 
 
-def test_a_drain_takes_one_worker_at_a_time(cached: Rendered) -> None:
-    """Of a pool with five workers a drain may take one, counted without a controller."""
+def test_a_drain_evicts_one_worker_at_a_time(cached: Rendered) -> None:
+    """A drain may evict one of five workers at a time."""
     spec = cached.one("PodDisruptionBudget")["spec"]
     assert spec["minAvailable"] == 4
     assert spec["selector"]["matchLabels"]["ray.io/group"] == "gpu"
 
 
 def test_ingress_and_route_lead_to_serve_only(cached: Rendered) -> None:
-    """Ingress and HTTPRoute lead to Serve's Service and its port, and to nothing else."""
+    """Ingress and HTTPRoute have one backend, the Serve port of the Serve Service."""
     (rule,) = cached.one("Ingress")["spec"]["rules"]
     (path,) = rule["http"]["paths"]
     assert path["backend"]["service"] == {"name": "test-serve-svc", "port": {"number": 8000}}
@@ -94,7 +94,7 @@ def test_ingress_and_route_lead_to_serve_only(cached: Rendered) -> None:
 
 
 def test_the_cache_is_shared_by_workers_and_job(cached: Rendered) -> None:
-    """Workers and the download Job mount the one claim; the head, on another node perhaps, does not."""
+    """Workers and the download Job mount the same claim; the head does not."""
     claim = {"name": "cache", "persistentVolumeClaim": {"claimName": "test-models"}}
     assert claim in cached.worker("gpu")["volumes"]
     assert claim in cached.one("Job")["spec"]["template"]["spec"]["volumes"]
@@ -103,8 +103,8 @@ def test_the_cache_is_shared_by_workers_and_job(cached: Rendered) -> None:
     assert kept == {"helm.sh/resource-policy": "keep"}
 
 
-def test_the_job_downloads_what_comes_from_the_hub(cached: Rendered) -> None:
-    """The list of downloads has the hub's models, each with its token's variable and no Secret."""
+def test_the_job_downloads_the_models_from_the_hub(cached: Rendered) -> None:
+    """The list of downloads has the hub models with the variable of the token, and no Secret."""
     listed = yaml.safe_load(cached.one("ConfigMap", "test-download")["data"]["models.json"])
     assert listed == [{"source": "OpenGVLab/InternVL2-8B", "revision": "abc", "token": "TOKEN_0"}]
     (container,) = cached.one("Job")["spec"]["template"]["spec"]["containers"]
@@ -112,8 +112,8 @@ def test_the_job_downloads_what_comes_from_the_hub(cached: Rendered) -> None:
     assert named["TOKEN_0"] == {"secretKeyRef": {"name": "token", "key": "token"}}
 
 
-def test_another_revision_is_another_job_and_the_same_pods() -> None:
-    """A new revision is another Job, as a Job cannot change, while pod templates stay as they are."""
+def test_a_new_revision_makes_a_new_job_and_keeps_the_pods() -> None:
+    """A new revision makes a new Job, because a Job is immutable, and leaves the pod templates alone."""
     other = {**CACHED, "models": {**CACHED["models"], "hub": {**CACHED["models"]["hub"], "revision": "def"}}}
     first, second = render(CACHED), render(other)
     assert first.one("Job")["metadata"]["name"] != second.one("Job")["metadata"]["name"]
@@ -121,21 +121,21 @@ def test_another_revision_is_another_job_and_the_same_pods() -> None:
 
 
 def test_workers_wait_for_the_job(cached: Rendered, default: Rendered) -> None:
-    """Worker pods wait for the download where there is one, and start at once where there is none."""
+    """Worker pods wait for the download if there is one."""
     assert [c["name"] for c in cached.worker("gpu")["initContainers"]] == ["wait-for-models"]
     assert "initContainers" not in default.worker("cpu")
 
 
 def test_keys_reach_replicas(cached: Rendered) -> None:
-    """The keys' Secret is a file in worker pods, which every model is told of; the head has none."""
+    """Worker pods mount the Secret with the API keys, and every model gets its path; the head does not."""
     assert cached.application("own")["args"]["keys_file"] == "/etc/capstan/keys/keys.yaml"
     mounts = {m["name"]: m["mountPath"] for m in cached.worker("gpu")["containers"][0]["volumeMounts"]}
     assert mounts["keys"] == "/etc/capstan/keys"
     assert "keys" not in {v["name"] for v in cached.head["volumes"]}
 
 
-def test_helm_test_asks_every_model(cached: Rendered) -> None:
-    """The pod of `helm test` knows every model's path, the Service and the key."""
+def test_helm_test_calls_every_model(cached: Rendered) -> None:
+    """The pod of `helm test` has the path of every model, the address of the Service and the key."""
     pod = cached.one("Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     (container,) = pod["spec"]["containers"]
@@ -146,8 +146,8 @@ def test_helm_test_asks_every_model(cached: Rendered) -> None:
     assert key == {"name": "test-key", "key": "key"}
 
 
-def test_labels_and_manifests_of_yours(cached: Rendered) -> None:
-    """Common labels are on the chart's objects, and extra manifests are rendered, as text and as maps."""
+def test_common_labels_and_extra_manifests(cached: Rendered) -> None:
+    """Objects have the common labels, and extra manifests are rendered from text and from maps."""
     assert cached.one("RayService")["metadata"]["labels"]["team"] == "vision"
     assert cached.one("ConfigMap", "notes")["data"] == {"of": "test"}
     assert cached.one("Secret", "made")["kind"] == "Secret"
@@ -168,13 +168,13 @@ def test_labels_and_manifests_of_yours(cached: Rendered) -> None:
     ],
     ids=["redis", "rocksdb"],
 )
-def test_the_head_may_keep_its_state(chosen: dict[str, Any], options: dict[str, Any]) -> None:
-    """The head's state goes to Redis or to a volume, as KubeRay's options say it."""
+def test_gcs_fault_tolerance(chosen: dict[str, Any], options: dict[str, Any]) -> None:
+    """The state of the head is stored in Redis or on a volume, with the options of KubeRay."""
     assert render({"gcsFaultTolerance": chosen}).cluster["gcsFaultToleranceOptions"] == options
 
 
 def test_the_service_takes_annotations() -> None:
-    """Annotations and the type of Serve's Service are given to KubeRay, which makes it."""
+    """KubeRay gets the type and the annotations of the Serve Service, which it makes."""
     service = {"type": "LoadBalancer", "annotations": {"a": "b"}}
     spec = render({"service": service}).one("RayService")["spec"]["serveService"]
     assert spec["metadata"] == {"name": "test-serve-svc", "annotations": {"a": "b"}}
@@ -182,7 +182,7 @@ def test_the_service_takes_annotations() -> None:
 
 
 def test_overrides_of_the_serve_config_come_last() -> None:
-    """What serveConfig says counts over what the chart says, false too, and leaves the rest."""
+    """The value serveConfig overrides single keys of the chart's Serve config."""
     serve = render(
         {"serveConfig": {"http_options": {"request_timeout_s": 5}, "proxy_location": "HeadOnly"}}
     ).serve
@@ -190,11 +190,11 @@ def test_overrides_of_the_serve_config_come_last() -> None:
     assert serve["proxy_location"] == "HeadOnly"
 
 
-def test_a_route_may_wait_longer() -> None:
-    """A Gateway waits as long as the route says, 0 being no limit, and as it likes where it says nothing."""
-    found = []
+def test_the_timeout_of_a_route() -> None:
+    """The route sets the timeout of the Gateway, with 0 for no limit; without it the Gateway decides."""
+    timeouts = []
     for seconds in (None, 0, 310):
         route = {"enabled": True, "parentRefs": [{"name": "gw"}], "timeoutSeconds": seconds}
         (rule,) = render({"route": route}).one("HTTPRoute")["spec"]["rules"]
-        found.append(rule.get("timeouts"))
-    assert found == [None, {"request": "0s"}, {"request": "310s"}]
+        timeouts.append(rule.get("timeouts"))
+    assert timeouts == [None, {"request": "0s"}, {"request": "310s"}]

@@ -1,4 +1,4 @@
-"""The programs that the chart carries: the download of models and the smoke test."""
+"""The programs in the chart: the model download and the smoke test."""
 
 import importlib.util
 import io
@@ -23,7 +23,7 @@ MODELS = [
 
 
 def program(name: str) -> ModuleType:
-    """A program of the chart, fresh."""
+    """Import a program of the chart as a new module."""
     spec = importlib.util.spec_from_file_location(name, CHART / "files" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -37,39 +37,37 @@ def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("MODEL_CACHE", str(tmp_path / "cache"))
     module = program("download")
     monkeypatch.setattr(module, "HERE", tmp_path)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "POLL_INTERVAL_SECONDS", 0.0)
     (tmp_path / "models.json").write_text(json.dumps(MODELS))
     return module
 
 
-def test_what_is_fetched_is_no_longer_waited_for(
-    download: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each model is fetched at its revision and with its own token; then `wait` ends at once."""
-    asked: list[tuple[str, str | None, str | None]] = []
+def test_wait_ends_when_the_models_are_fetched(download: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model is fetched at its revision and with its own token; then `wait` returns at once."""
+    calls: list[tuple[str, str | None, str | None]] = []
     environment = download.os.environ
     monkeypatch.setenv("TOKEN_0", "hf_one")
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
     monkeypatch.setattr(
         source,
         "locate",
-        lambda name, revision: asked.append((name, revision, environment.get("HF_TOKEN"))),
+        lambda name, revision: calls.append((name, revision, environment.get("HF_TOKEN"))),
     )
     download.fetch(MODELS)
-    assert asked == [("some/model", "abc", "hf_one"), ("other/model", None, None)]
+    assert calls == [("some/model", "abc", "hf_one"), ("other/model", None, None)]
     download.wait(MODELS, 0.0)
 
 
-def test_a_wait_has_an_end(download: ModuleType) -> None:
-    """A model that does not come ends the wait with its name and where to look."""
+def test_wait_times_out(download: ModuleType) -> None:
+    """If a model does not arrive, `wait` fails with its name and where to look."""
     with pytest.raises(TimeoutError, match=r"some/model, other/model: not in the cache after 0 s; see the"):
         download.wait(MODELS, 0.0)
 
 
-def test_a_refusal_of_the_hub_is_one_sentence(
+def test_an_error_of_the_hub_is_one_log_line(
     download: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refused download ends the Job with 1 and the sentence, and leaves no mark."""
+    """If the hub refuses, the Job logs the sentence, exits with 1 and leaves no mark."""
 
     def refuse(name: str, revision: str | None) -> None:
         raise CheckpointError(f"model {name!r} is gated; set HF_TOKEN")
@@ -82,15 +80,15 @@ def test_a_refusal_of_the_hub_is_one_sentence(
 
 
 class Server:
-    """Answers in place of Serve: each item is a caption, or the status of an error."""
+    """A fake server: each answer is a caption or an error status."""
 
     def __init__(self, *answers: str | int) -> None:
         self.answers = list(answers)
-        self.asked: list[urllib.request.Request] = []
+        self.requests: list[urllib.request.Request] = []
 
     def __call__(self, request: urllib.request.Request, *, timeout: float) -> Any:
         assert timeout > 0
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.pop(0)
         if isinstance(answer, int):
             raise urllib.error.HTTPError(request.full_url, answer, "refused", Message(), None)
@@ -103,31 +101,31 @@ def smoke(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("MODELS", '{"small": "", "large": "/large"}')
     monkeypatch.setenv("TIMEOUT_SECONDS", "60")
     module = program("smoke_test")
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RETRY_INTERVAL_SECONDS", 0.0)
     return module
 
 
-def test_every_model_is_asked_with_the_key(
+def test_every_model_is_called_with_the_key(
     smoke: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each model is asked under its path with the key, again where it is not ready, and its caption shown."""
+    """Each model is called at its path with the key, retried while not ready, and its caption printed."""
     server = Server(503, "a red circle", "a blue square")
     monkeypatch.setenv("API_KEY", "sk-test")
     monkeypatch.setattr(smoke.urllib.request, "urlopen", server)
     assert smoke.main() == 0
-    assert [r.full_url.removeprefix("http://serve:8000") for r in server.asked] == [
+    assert [r.full_url.removeprefix("http://serve:8000") for r in server.requests] == [
         "/caption",
         "/caption",
         "/large/caption",
     ]
-    assert {r.get_header("Authorization") for r in server.asked} == {"Bearer sk-test"}
+    assert {r.get_header("Authorization") for r in server.requests} == {"Bearer sk-test"}
     assert capsys.readouterr().out == "small: a red circle\nlarge: a blue square\n"
 
 
-def test_a_wrong_key_is_not_tried_again(
+def test_a_wrong_key_is_not_retried(
     smoke: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A refusal that no waiting changes fails the test at once, as does an empty caption at the deadline."""
+    """A wrong key fails the test at once, and so does an empty caption at the deadline."""
     monkeypatch.setenv("TIMEOUT_SECONDS", "-1")
     monkeypatch.setattr(smoke.urllib.request, "urlopen", Server(401, " "))
     assert smoke.main() == 1

@@ -1,4 +1,4 @@
-"""The RayService that values give."""
+"""The rendered RayService."""
 
 import warnings
 
@@ -40,7 +40,7 @@ def two() -> Rendered:
 
 
 def test_default_serves_the_embedded_model_on_a_cpu(default: Rendered) -> None:
-    """Without values one replica of the embedded model runs on the one worker of a pool without GPUs."""
+    """Without values one replica of the embedded model runs on one worker without GPUs."""
     options = default.deployment("embedded")["ray_actor_options"]
     assert options == {"num_cpus": 1, "num_gpus": 0, "label_selector": {"capstan.pool": "cpu"}}
     assert default.group("cpu")["replicas"] == 1
@@ -48,16 +48,16 @@ def test_default_serves_the_embedded_model_on_a_cpu(default: Rendered) -> None:
 
 
 @pytest.mark.parametrize("fixture", ["default", "two"])
-def test_serve_takes_the_config(fixture: str, request: pytest.FixtureRequest) -> None:
-    """Serve's own schema accepts the Serve config."""
+def test_the_serve_config_is_valid(fixture: str, request: pytest.FixtureRequest) -> None:
+    """The Serve config is valid by Serve's schema."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own, of its use of pydantic
+        warnings.simplefilter("ignore")  # Ray's own use of pydantic
         from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
     ServeDeploySchema.model_validate(request.getfixturevalue(fixture).serve)
 
 
 def test_each_model_is_an_application(two: Rendered) -> None:
-    """Each model is an application of its own, under a path of its own, pinned to its pool."""
+    """Each model is its own application at its own path, pinned to its pool."""
     found = {
         a["name"]: (a["route_prefix"], a["deployments"][0]["ray_actor_options"]["label_selector"])
         for a in two.serve["applications"]
@@ -69,7 +69,7 @@ def test_each_model_is_an_application(two: Rendered) -> None:
 
 
 def test_settings_are_arguments_and_defaults_are_user_config(two: Rendered) -> None:
-    """Settings are arguments, generation defaults reach live replicas as user_config, zero too."""
+    """Settings become arguments; generation defaults become user_config, zero included."""
     assert two.application("large")["args"] == {
         "model": "OpenGVLab/InternVL2-8B",
         "model_revision": "main",
@@ -81,14 +81,14 @@ def test_settings_are_arguments_and_defaults_are_user_config(two: Rendered) -> N
 
 
 def test_worker_pods_are_counted(two: Rendered) -> None:
-    """Four replicas of one GPU need two nodes of two, and the fewest one need one."""
+    """Up to four replicas with one GPU need up to two nodes with two GPUs, and at least one."""
     group = two.group("gpu")
     assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (1, 1, 2)
     assert two.cluster["enableInTreeAutoscaling"] is True
 
 
-def test_a_gpu_of_any_vendor_is_known_to_ray(two: Rendered) -> None:
-    """The number of GPUs is given to Ray, since KubeRay derives it from nvidia's resource alone."""
+def test_ray_knows_the_gpus_of_any_vendor(two: Rendered) -> None:
+    """Ray gets the number of GPUs as a parameter, because KubeRay only knows some vendors."""
     assert two.group("gpu")["rayStartParams"]["num-gpus"] == "2"
     assert two.worker("gpu")["containers"][0]["resources"]["limits"]["amd.com/gpu"] == 2
     taint = {"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
@@ -96,32 +96,32 @@ def test_a_gpu_of_any_vendor_is_known_to_ray(two: Rendered) -> None:
 
 
 def test_nodes_carry_the_label_of_their_pool(two: Rendered) -> None:
-    """Ray's nodes carry the label of their pool, with operators that know the field and with others."""
+    """Ray nodes carry the label of their pool, whether or not the operator knows `labels`."""
     assert two.group("gpu")["labels"] == {"capstan.pool": "gpu"}
     container = two.worker("gpu")["containers"][0]
     assert environment(container)["RAY_OVERRIDE_LABELS"] == '{"capstan.pool":"gpu"}'
 
 
 def test_the_hub_token_reaches_only_its_pool(two: Rendered) -> None:
-    """The token comes from the Secret, in the pods of the model's pool and in no others."""
+    """Only the pods of the model's pool get the token from the Secret."""
     named = [e for e in two.worker("gpu")["containers"][0]["env"] if e["name"] == "HF_TOKEN"]
     assert named[0]["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"}
     assert all(e["name"] != "HF_TOKEN" for e in two.worker("cpu")["containers"][0]["env"])
 
 
 def test_overrides_come_last(two: Rendered) -> None:
-    """A model's serveConfig counts over what the chart says, zero too."""
+    """A model's serveConfig overrides the chart, with zero as well."""
     assert two.deployment("large")["max_surge_percent"] == 0
 
 
 def test_the_dashboard_asks_for_a_token(default: Rendered) -> None:
-    """Token authentication is on by default, and KubeRay makes no ingress to the dashboard."""
+    """Token authentication is on by default, and nothing exposes the dashboard."""
     assert default.cluster["authOptions"] == {"mode": "token"}
     assert "enableIngress" not in default.cluster["headGroupSpec"]
 
 
 def test_pods_are_restricted(default: Rendered) -> None:
-    """Every container has a read-only root, no capabilities and an ordinary user."""
+    """Every container has a read-only root file system, no capabilities and an unprivileged user."""
     for spec in (default.head, default.worker("cpu")):
         assert spec["securityContext"]["runAsNonRoot"] is True
         (container,) = spec["containers"]
@@ -132,15 +132,15 @@ def test_pods_are_restricted(default: Rendered) -> None:
 
 
 def test_the_head_runs_no_replica(default: Rendered) -> None:
-    """The head has neither CPUs nor GPUs for Ray's actors."""
+    """The head offers neither CPUs nor GPUs to Ray actors."""
     assert default.cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
 
 
-def test_pods_do_not_know_the_version_of_the_chart(default: Rendered) -> None:
-    """Nothing in a pod template but the image changes with the chart's version, as pods would be replaced."""
+def test_pods_do_not_depend_on_the_chart_version(default: Rendered) -> None:
+    """A new chart version alone does not change the pod templates, which would start a new cluster."""
     assert "helm.sh/chart" not in str(default.cluster)
 
 
 def test_no_service_links(default: Rendered) -> None:
-    """No variable of a Service reaches a pod; those of a release called capstan look like settings."""
+    """Pods get no variables of Services, which for a release called capstan look like settings."""
     assert [spec["enableServiceLinks"] for spec in (default.head, default.worker("cpu"))] == [False, False]

@@ -1,7 +1,7 @@
-"""The model cache of several pods: `download.py fetch` fills it, `download.py wait` waits until it is full.
+"""Fills the model cache that pods share (`download.py fetch`) or waits until it is full (`download.py wait`).
 
-models.json beside this file lists the checkpoints. One that has been fetched leaves a mark in the cache, as a
-half-filled directory looks like a full one.
+models.json next to this file lists the models. A complete download leaves a mark in the cache, because the
+files alone do not show that they are complete.
 """
 
 import argparse
@@ -19,18 +19,18 @@ logger = logging.getLogger("capstan.download")
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("MODEL_CACHE", "/cache"))
-TELL_SECONDS = 10.0
-LOOK_SECONDS = 1.0
+LOG_INTERVAL_SECONDS = 10.0
+POLL_INTERVAL_SECONDS = 1.0
 
 
 def mark(model: dict[str, str]) -> Path:
-    """The file that says that a checkpoint is there."""
+    """Return the file whose existence says that the model is in the cache."""
     name = f"{model['source']}@{model['revision']}"
     return CACHE / ".capstan" / hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def fetch(models: list[dict[str, str]]) -> None:
-    """Download what is not there. Raises CheckpointError where the hub or the disk refuses."""
+    """Download the models that the cache lacks. Raises CheckpointError if the hub or the disk refuses."""
     from service.engine.checkpoint.source import locate  # noqa: PLC0415 - `wait` needs no torch
 
     for number, model in enumerate(models, start=1):
@@ -47,36 +47,36 @@ def fetch(models: list[dict[str, str]]) -> None:
 
 
 def wait(models: list[dict[str, str]], seconds: float) -> None:
-    """Wait until all checkpoints are there. Raises TimeoutError."""
-    start = told = time.monotonic()
+    """Wait until all models are in the cache. Raises TimeoutError."""
+    start = logged = time.monotonic()
     while missing := [model["source"] for model in models if not mark(model).exists()]:
         now = time.monotonic()
         if now - start > seconds:
             raise TimeoutError(
                 f"{', '.join(missing)}: not in the cache after {seconds:.0f} s; see the download Job's log"
             )
-        if now - told >= TELL_SECONDS:
-            told = now
+        if now - logged >= LOG_INTERVAL_SECONDS:
+            logged = now
             logger.info("waiting for %s, %.0f s so far", ", ".join(missing), now - start)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_INTERVAL_SECONDS)
     logger.info("all %d models are in the cache", len(models))
 
 
 def main() -> int:
-    """Do what the command line says; the models are read from models.json."""
+    """Run the command on the models in models.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("verb", choices=["fetch", "wait"])
+    parser.add_argument("command", choices=["fetch", "wait"])
     parser.add_argument("--seconds", type=float, default=7200.0, help="how long `wait` waits")
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     models = json.loads((HERE / "models.json").read_text())
     try:
-        if chosen.verb == "fetch":
+        if arguments.command == "fetch":
             fetch(models)
         else:
-            wait(models, chosen.seconds)
+            wait(models, arguments.seconds)
     except (CheckpointError, OSError) as error:
-        logger.error("%s", error)  # noqa: TRY400 - the sentence says all
+        logger.error("%s", error)  # noqa: TRY400 - the message is complete without a traceback
         return 1
     return 0
 

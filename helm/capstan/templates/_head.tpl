@@ -1,4 +1,4 @@
-{{- define "capstan.headSpec" -}}
+{{- define "capstan.headPodSpec" -}}
 {{- $head := .root.Values.head -}}
 {{- $drain := int .root.Values.serve.drainSeconds -}}
 {{- $ports := list
@@ -7,7 +7,7 @@
     (dict "name" "client" "containerPort" 10001)
     (dict "name" "serve" "containerPort" 8000)
     (dict "name" "metrics" "containerPort" 8080) -}}
-{{- include "capstan.podSpec" (merge (dict
+{{- include "capstan.rayPodSpec" (merge (dict
     "root" .root
     "name" "ray-head"
     "env" $head.env
@@ -15,6 +15,6 @@
     "resources" $head.resources
     "apiToken" .scales
     "drainSeconds" $drain
-    "preStop" (include "capstan.drainHead" (dict "drainSeconds" $drain)))
+    "preStop" (include "capstan.headPreStop" (dict "drainSeconds" $drain)))
     (pick $head "nodeSelector" "tolerations" "affinity" "priorityClassName")) -}}
 {{- end -}}

@@ -1,6 +1,6 @@
 {{/*
-The models, with every left-out key filled in, as JSON: {KEY: {...}}. Beside the values each has `key`, `route`,
-`pool`, `fewest` and `most` (replicas).
+The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to its values each has `key`, `route`,
+`pool` and the replica counts `min`, `initial` and `max`.
 */}}
 {{- define "capstan.models" -}}
 {{- $defaults := .Files.Get "files/defaults.yaml" | fromYaml -}}
@@ -10,84 +10,84 @@ The models, with every left-out key filled in, as JSON: {KEY: {...}}. Beside the
 {{- $routes := dict -}}
 {{- range $key := keys $given | sortAlpha -}}
   {{- $model := set (deepCopy (get $given $key | default dict)) "key" $key -}}
-  {{- include "capstan.complete" (dict "given" $model "defaults" (deepCopy $defaults.models)) -}}
-  {{- $at := printf "models.%s" $key -}}
+  {{- include "capstan.fillDefaults" (dict "given" $model "defaults" (deepCopy $defaults.models)) -}}
+  {{- $path := printf "models.%s" $key -}}
   {{- $route := $model.routePrefix | default (ternary "/" (printf "/%s" $key) (eq (len $given) 1)) -}}
   {{- if hasKey $routes $route -}}
-    {{- fail (printf "models.%s and %s both have the routePrefix %q; change %s.routePrefix." (get $routes $route) $at $route $at) -}}
+    {{- fail (printf "models.%s and %s both have the routePrefix %q. Change %s.routePrefix." (get $routes $route) $path $route $path) -}}
   {{- end -}}
   {{- $_ := set $routes $route $key -}}
   {{- $_ := set $model "route" $route -}}
-  {{- $_ := set $model "pool" (include "capstan.poolOf" (dict "model" $model "pools" $pools "at" $at)) -}}
-  {{- include "capstan.scale" (dict "model" $model "defaults" $defaults.autoscaling "at" $at) -}}
-  {{- include "capstan.checkModel" (dict "model" $model "root" $ "at" $at) -}}
+  {{- $_ := set $model "pool" (include "capstan.modelPool" (dict "model" $model "pools" $pools "path" $path)) -}}
+  {{- include "capstan.setReplicaCounts" (dict "model" $model "defaults" $defaults.autoscaling "path" $path) -}}
+  {{- include "capstan.checkModel" (dict "model" $model "root" $ "path" $path) -}}
   {{- $_ := set $models $key $model -}}
 {{- end -}}
 {{- toJson $models -}}
 {{- end -}}
 
-{{/* The key of a model's pool. */}}
-{{- define "capstan.poolOf" -}}
+{{/* Key of the pool that runs a model. */}}
+{{- define "capstan.modelPool" -}}
 {{- $known := join ", " .pools | default "none" -}}
 {{- if .model.nodePool -}}
   {{- if not (has .model.nodePool .pools) -}}
-    {{- fail (printf "%s.nodePool is %q, which is not in nodePools (there: %s); add nodePools.%s or change %s.nodePool." .at .model.nodePool $known .model.nodePool .at) -}}
+    {{- fail (printf "%s.nodePool is %q, which is not in nodePools (%s). Add nodePools.%s, or change %s.nodePool." .path .model.nodePool $known .model.nodePool .path) -}}
   {{- end -}}
   {{- .model.nodePool -}}
 {{- else if eq (len .pools) 1 -}}
   {{- first .pools -}}
 {{- else if not .pools -}}
-  {{- fail (printf "%s has no node pool, as nodePools is empty; add one, such as nodePools: {gpu: {gpusPerNode: 1}}." .at) -}}
+  {{- fail (printf "%s has no node pool, because nodePools is empty. Add one, for example nodePools: {gpu: {gpusPerNode: 1}}." .path) -}}
 {{- else -}}
-  {{- fail (printf "%s has no node pool and there are %d; set %s.nodePool to one of: %s." .at (len .pools) .at $known) -}}
+  {{- fail (printf "%s.nodePool is not set and nodePools has %d pools. Set %s.nodePool to one of: %s." .path (len .pools) .path $known) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Sets a model's `fewest` and `most`, and fills in its autoscaling. */}}
-{{- define "capstan.scale" -}}
+{{/* Sets the replica counts `min`, `initial` and `max` of a model and fills in its autoscaling. */}}
+{{- define "capstan.setReplicaCounts" -}}
 {{- $model := .model -}}
 {{- if $model.autoscaling -}}
   {{- if $model.replicas -}}
-    {{- fail (printf "%s has both replicas (%d) and autoscaling (maxReplicas %d); remove %s.replicas or %s.autoscaling." .at (int $model.replicas) (int $model.autoscaling.maxReplicas) .at .at) -}}
+    {{- fail (printf "%s has both replicas (%d) and autoscaling (maxReplicas %d). Remove %s.replicas or %s.autoscaling." .path (int $model.replicas) (int $model.autoscaling.maxReplicas) .path .path) -}}
   {{- end -}}
   {{- $scaling := deepCopy $model.autoscaling -}}
-  {{- include "capstan.complete" (dict "given" $scaling "defaults" .defaults) -}}
-  {{- $fewest := int $scaling.minReplicas -}}
-  {{- $most := int $scaling.maxReplicas -}}
-  {{- if gt $fewest $most -}}
-    {{- fail (printf "%s.autoscaling.minReplicas is %d and maxReplicas is %d; lower %s.autoscaling.minReplicas or raise %s.autoscaling.maxReplicas." .at $fewest $most .at .at) -}}
+  {{- include "capstan.fillDefaults" (dict "given" $scaling "defaults" .defaults) -}}
+  {{- $min := int $scaling.minReplicas -}}
+  {{- $max := int $scaling.maxReplicas -}}
+  {{- if gt $min $max -}}
+    {{- fail (printf "%s.autoscaling.minReplicas is %d, but maxReplicas is %d. Lower %s.autoscaling.minReplicas or raise %s.autoscaling.maxReplicas." .path $min $max .path .path) -}}
   {{- end -}}
-  {{- $first := int (kindIs "invalid" $scaling.initialReplicas | ternary $fewest $scaling.initialReplicas) -}}
-  {{- if or (lt $first $fewest) (gt $first $most) -}}
-    {{- fail (printf "%s.autoscaling.initialReplicas is %d and must be from minReplicas (%d) to maxReplicas (%d); change %s.autoscaling.initialReplicas." .at $first $fewest $most .at) -}}
+  {{- $initial := int (kindIs "invalid" $scaling.initialReplicas | ternary $min $scaling.initialReplicas) -}}
+  {{- if or (lt $initial $min) (gt $initial $max) -}}
+    {{- fail (printf "%s.autoscaling.initialReplicas is %d; it must be between minReplicas (%d) and maxReplicas (%d). Change %s.autoscaling.initialReplicas." .path $initial $min $max .path) -}}
   {{- end -}}
   {{- $_ := set $model "autoscaling" $scaling -}}
-  {{- $_ := set $model "fewest" $fewest -}}
-  {{- $_ := set $model "first" $first -}}
-  {{- $_ := set $model "most" $most -}}
+  {{- $_ := set $model "min" $min -}}
+  {{- $_ := set $model "initial" $initial -}}
+  {{- $_ := set $model "max" $max -}}
 {{- else -}}
   {{- $count := int ($model.replicas | default 1) -}}
-  {{- $_ := set $model "fewest" $count -}}
-  {{- $_ := set $model "first" $count -}}
-  {{- $_ := set $model "most" $count -}}
+  {{- $_ := set $model "min" $count -}}
+  {{- $_ := set $model "initial" $count -}}
+  {{- $_ := set $model "max" $count -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What holds for one model alone. */}}
+{{/* Checks the values of one model. */}}
 {{- define "capstan.checkModel" -}}
 {{- $gpus := float64 .model.gpusPerReplica -}}
 {{- if and (gt $gpus 1.0) (ne $gpus (floor $gpus)) -}}
-  {{- fail (printf "%s.gpusPerReplica is %v; it must be a fraction below 1 or a whole number." .at .model.gpusPerReplica) -}}
+  {{- fail (printf "%s.gpusPerReplica is %v; it must be a fraction below 1 or a whole number. Change %s.gpusPerReplica." .path .model.gpusPerReplica .path) -}}
 {{- end -}}
 {{- $limit := float64 .root.Values.serve.requestTimeoutSeconds -}}
 {{- $own := float64 (.model.settings.request_timeout | default 300) -}}
 {{- if ge $own $limit -}}
-  {{- fail (printf "%s.settings.request_timeout is %v seconds and serve.requestTimeoutSeconds is %v; the proxy must wait longer than the model: raise serve.requestTimeoutSeconds or lower %s.settings.request_timeout." .at $own $limit .at) -}}
+  {{- fail (printf "%s.settings.request_timeout is %v s, but serve.requestTimeoutSeconds is %v s, and the proxy must wait longer than the model. Raise serve.requestTimeoutSeconds or lower %s.settings.request_timeout." .path $own $limit .path) -}}
 {{- end -}}
-{{- if and .model.autoscaling (eq .model.fewest 0) (not .root.Values.head.servesTraffic) -}}
-  {{- fail (printf "%s.autoscaling.minReplicas is 0 and head.servesTraffic is false, so no pod would take the first request; set head.servesTraffic to true or %s.autoscaling.minReplicas to 1." .at .at) -}}
+{{- if and .model.autoscaling (eq .model.min 0) (not .root.Values.head.servesTraffic) -}}
+  {{- fail (printf "%s.autoscaling.minReplicas is 0, but head.servesTraffic is false, so no pod would take the first request. Set head.servesTraffic to true, or %s.autoscaling.minReplicas to 1." .path .path) -}}
 {{- end -}}
 {{- if and .model.revision (or (eq .model.source "embedded") (hasPrefix "/" .model.source)) -}}
-  {{- fail (printf "%s.revision is %q, and its source %q has no revisions; remove %s.revision or set %s.source to a hub id." .at .model.revision .model.source .at .at) -}}
+  {{- fail (printf "%s.revision is %q, but the source %q has no revisions. Remove %s.revision, or set %s.source to a hub id." .path .model.revision .model.source .path .path) -}}
 {{- end -}}
 {{- end -}}

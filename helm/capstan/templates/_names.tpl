@@ -1,16 +1,16 @@
-{{/* The RayService's name, after which KubeRay calls its Services. */}}
-{{- define "capstan.name" -}}
+{{/* Name of the RayService. KubeRay names its Services after it. */}}
+{{- define "capstan.fullname" -}}
 {{- $name := .Values.fullnameOverride | default .Release.Name -}}
 {{- if gt (len $name) 47 -}}
-{{- fail (printf "The RayService's name %q has %d characters and KubeRay takes 47 at most; set fullnameOverride to a shorter name or choose a shorter release name." $name (len $name)) -}}
+{{- fail (printf "The RayService name %q has %d characters; KubeRay allows 47. Set fullnameOverride to a shorter name, or use a shorter release name." $name (len $name)) -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $name) -}}
-{{- fail (printf "The RayService's name %q must begin with a letter and consist of a-z, 0-9 and '-'; set fullnameOverride." $name) -}}
+{{- fail (printf "The RayService name %q must start with a letter and contain only a-z, 0-9 and '-'. Set fullnameOverride." $name) -}}
 {{- end -}}
 {{- $name -}}
 {{- end -}}
 
-{{/* Labels of the chart's objects. Pods do not get them: a chart's new version alone must not replace pods. */}}
+{{/* Labels of the chart's objects. Pods do not get them, so that a new chart version alone does not replace pods. */}}
 {{- define "capstan.labels" -}}
 app.kubernetes.io/name: capstan
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -35,7 +35,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Labels of Ray's pods, by which NetworkPolicy and PodDisruptionBudget find them. */}}
+{{/* Labels that NetworkPolicy and PodDisruptionBudget select Ray pods by. */}}
 {{- define "capstan.podLabels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: capstan
@@ -53,6 +53,6 @@ app.kubernetes.io/part-of: capstan
 
 {{- define "capstan.serviceAccountName" -}}
 {{- with .Values.serviceAccount -}}
-{{- .name | default (ternary (include "capstan.name" $) "default" .create) -}}
+{{- .name | default (ternary (include "capstan.fullname" $) "default" .create) -}}
 {{- end -}}
 {{- end -}}

@@ -1,5 +1,5 @@
 {{- define "capstan.notes" -}}
-{{- $name := include "capstan.name" . -}}
+{{- $name := include "capstan.fullname" . -}}
 {{- $models := include "capstan.models" . | fromJson -}}
 {{- $pools := include "capstan.pools" . | fromJson -}}
 {{- $first := index $models (keys $models | sortAlpha | first) -}}
@@ -8,31 +8,31 @@
 Capstan {{ .Chart.AppVersion }}: RayService {{ $name }} in namespace {{ .Release.Namespace }}
 {{ range $key := keys $models | sortAlpha }}
 {{- $model := index $models $key }}
-  model {{ $key }} ({{ $model.source }}) at {{ $model.route }}: {{ if eq (int $model.fewest) (int $model.most) }}{{ $model.most }}{{ else }}{{ $model.fewest }} to {{ $model.most }}{{ end }} x {{ $model.gpusPerReplica }} GPU on {{ $model.pool }}
+  model {{ $key }} ({{ $model.source }}) at {{ $model.route }}: {{ if eq (int $model.min) (int $model.max) }}{{ $model.max }}{{ else }}{{ $model.min }} to {{ $model.max }}{{ end }} x {{ $model.gpusPerReplica }} GPU on {{ $model.pool }}
 {{- end }}
 {{- range $key := keys $pools | sortAlpha }}
 {{- $pool := index $pools $key }}
-  pool {{ $key }}: {{ if eq (int $pool.fewest) (int $pool.most) }}{{ $pool.most }}{{ else }}{{ $pool.fewest }} to {{ $pool.most }}{{ end }} worker pods with {{ $pool.gpusPerNode }} {{ $pool.gpuResource }}
+  pool {{ $key }}: {{ if eq (int $pool.min) (int $pool.max) }}{{ $pool.max }}{{ else }}{{ $pool.min }} to {{ $pool.max }}{{ end }} worker pods with {{ $pool.gpusPerNode }} {{ $pool.gpuResource }}
 {{- end }}
 
-It serves once this says RUNNING for every model:
+It is ready when this prints RUNNING for every model:
 
   kubectl -n {{ .Release.Namespace }} get rayservice {{ $name }} -o jsonpath='{range .status.activeServiceStatus.applicationStatuses.*}{.status}{"\n"}{end}'
 
 {{ if and .Values.ingress.enabled .Values.ingress.host -}}
-Then, from anywhere:
+Then send a request:
 
   {{ $curl }} {{ ternary "https" "http" (ne .Values.ingress.tlsSecret "") }}://{{ .Values.ingress.host }}{{ $path }}/caption
 {{- else if and .Values.route.enabled .Values.route.hostnames -}}
-Then, through the Gateway:
+Then send a request through the Gateway:
 
   {{ $curl }} http://{{ first .Values.route.hostnames }}{{ $path }}/caption
 {{- else -}}
-Then, in two terminals:
+Then send a request, using two terminals:
 
   kubectl -n {{ .Release.Namespace }} port-forward service/{{ $name }}-serve-svc 8000:8000
   {{ $curl }} http://127.0.0.1:8000{{ $path }}/caption
 {{- end }}
 
-Try it from inside: helm -n {{ .Release.Namespace }} test {{ .Release.Name }}
+To test it from inside the cluster: helm -n {{ .Release.Namespace }} test {{ .Release.Name }}
 {{- end -}}

@@ -1,5 +1,5 @@
-{{/* A CPU quantity, such as 500m or 2, in thousandths. */}}
-{{- define "capstan.milli" -}}
+{{/* A CPU quantity, such as 500m or 2, in thousandths of a CPU. */}}
+{{- define "capstan.millicpu" -}}
 {{- $text := toString . -}}
 {{- if hasSuffix "m" $text -}}
 {{- trimSuffix "m" $text | float64 | ceil | int -}}

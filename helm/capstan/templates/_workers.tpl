@@ -1,11 +1,11 @@
-{{/* Ray's labels of a pool's nodes, as JSON. */}}
+{{/* Ray labels of the nodes of a pool, as JSON. */}}
 {{- define "capstan.rayLabels" -}}
 {{- $labels := dict "capstan.pool" .key -}}
 {{- if .spot -}}{{- $_ := set $labels "ray.io/market-type" "spot" -}}{{- end -}}
 {{- toJson $labels -}}
 {{- end -}}
 
-{{- define "capstan.workerSpec" -}}
+{{- define "capstan.workerPodSpec" -}}
 {{- $pool := .pool -}}
 {{- $drain := ternary (min 20 (int .root.Values.serve.drainSeconds)) (int .root.Values.serve.drainSeconds) $pool.spot -}}
 {{- $tolerations := $pool.tolerations -}}
@@ -17,7 +17,7 @@
     {{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoSchedule") -}}
   {{- end -}}
 {{- end -}}
-{{- /* An operator before KubeRay 1.5 does not pass on `labels` of a worker group; Ray also reads this variable. */ -}}
+{{- /* KubeRay before 1.5 ignores `labels` of a worker group; Ray also reads this variable. */ -}}
 {{- $env := set (deepCopy $pool.env) "HF_HOME" "/cache/huggingface" -}}
 {{- $_ := set $env "RAY_OVERRIDE_LABELS" (include "capstan.rayLabels" $pool) -}}
 {{- $secret := dict -}}
@@ -33,11 +33,11 @@
   {{- end -}}
 {{- end -}}
 {{- $wait := "" -}}
-{{- if include "capstan.downloads" .root -}}
+{{- if include "capstan.downloadEnabled" .root -}}
   {{- $wait = include "capstan.waitForDownload" .root -}}
   {{- $volumes = concat $volumes (include "capstan.downloadVolume" .root | fromYamlArray) -}}
 {{- end -}}
-{{- include "capstan.podSpec" (merge (dict
+{{- include "capstan.rayPodSpec" (merge (dict
     "root" .root
     "name" "ray-worker"
     "env" $env
@@ -49,6 +49,6 @@
     "volumes" $volumes
     "initContainers" $wait
     "drainSeconds" $drain
-    "preStop" (include "capstan.drainWorker" (dict "drainSeconds" $drain)))
+    "preStop" (include "capstan.workerPreStop" (dict "drainSeconds" $drain)))
     (pick $pool "nodeSelector" "affinity" "topologySpreadConstraints" "priorityClassName" "runtimeClassName")) -}}
 {{- end -}}

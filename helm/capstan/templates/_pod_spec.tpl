@@ -1,7 +1,7 @@
-{{/* What the pods of head and workers have in common. Takes root, env (a map), container, affinity and so on. */}}
-{{- define "capstan.podSpec" -}}
+{{/* Pod spec of the head and of workers. Takes root, the container's name, env, ports, resources and so on. */}}
+{{- define "capstan.rayPodSpec" -}}
 {{- $root := .root -}}
-{{- /* Where the autoscaler runs beside the head, KubeRay gives the head an account that may change the RayCluster. */ -}}
+{{- /* With the autoscaler, KubeRay gives the head a ServiceAccount that may change the RayCluster. */ -}}
 {{- if .apiToken }}
 automountServiceAccountToken: true
 {{- else }}
@@ -15,7 +15,7 @@ imagePullSecrets:
 securityContext:
   {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
 terminationGracePeriodSeconds: {{ add .drainSeconds 15 }}
-{{- /* A release called capstan has Services whose links would be variables that begin as the settings do. */}}
+{{- /* Service links of a release called capstan would be variables that start with CAPSTAN_, like the settings. */}}
 enableServiceLinks: false
 {{- with .nodeSelector }}
 nodeSelector:
@@ -50,7 +50,7 @@ containers:
     securityContext:
       {{- toYaml $root.Values.securityContext | nindent 6 }}
     env:
-      {{- include "capstan.env" . | trim | nindent 6 }}
+      {{- include "capstan.rayEnv" . | trim | nindent 6 }}
     ports:
       {{- toYaml .ports | nindent 6 }}
     resources:
@@ -64,7 +64,7 @@ containers:
             - |
               {{- .preStop | nindent 14 }}
     volumeMounts:
-      {{- include "capstan.mounts" $root | nindent 6 }}
+      {{- include "capstan.volumeMounts" $root | nindent 6 }}
       {{- with .mounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -75,8 +75,8 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* Environment of a Ray container. */}}
-{{- define "capstan.env" -}}
+{{/* Environment variables of a Ray container. */}}
+{{- define "capstan.rayEnv" -}}
 {{- $env := dict
     "HOME" "/tmp"
     "RAY_USAGE_STATS_ENABLED" "0"
@@ -84,7 +84,7 @@ volumes:
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD" "0"
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "5"
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
-{{- include "capstan.overwrite" (dict "into" $env "from" (.env | default dict)) -}}
+{{- include "capstan.mergeInto" (dict "into" $env "from" (.env | default dict)) -}}
 {{- range $name := keys $env | sortAlpha }}
 - name: {{ $name }}
   value: {{ index $env $name | quote }}
@@ -101,7 +101,7 @@ volumes:
 {{- end }}
 {{- end -}}
 
-{{- define "capstan.mounts" -}}
+{{- define "capstan.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
 {{- with .Values.extraVolumeMounts }}
@@ -117,7 +117,7 @@ volumes:
 {{- end }}
 {{- end -}}
 
-{{/* Metadata of a pod template. Nothing of the chart's version: a change here is a whole new cluster. */}}
+{{/* Metadata of a pod template. It must not contain the chart version: a change here starts a new cluster. */}}
 {{- define "capstan.podMetadata" -}}
 labels:
   {{- include "capstan.podLabels" .root | nindent 2 }}

@@ -1,9 +1,9 @@
-{{/* The pod spec of the download Job. Takes root and models. */}}
-{{- define "capstan.downloadSpec" -}}
+{{/* Pod spec of the download Job. Takes root and models. */}}
+{{- define "capstan.downloadPodSpec" -}}
 {{- $root := .root -}}
 {{- $download := $root.Values.modelCache.download -}}
 restartPolicy: Never
-{{ include "capstan.plainPod" $root }}
+{{ include "capstan.jobPodSpec" $root }}
 {{- with $download.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -14,7 +14,7 @@ tolerations:
 {{- end }}
 containers:
   - name: download
-    {{- include "capstan.plainContainer" $root | nindent 4 }}
+    {{- include "capstan.jobContainer" $root | nindent 4 }}
     command: [python, /download/download.py, fetch]
     env:
       - {name: HOME, value: /tmp}
@@ -34,7 +34,7 @@ containers:
     resources:
       {{- toYaml $download.resources | nindent 6 }}
     volumeMounts:
-      {{- include "capstan.mounts" $root | nindent 6 }}
+      {{- include "capstan.volumeMounts" $root | nindent 6 }}
       - name: cache
         mountPath: /cache
       - name: download
@@ -48,13 +48,13 @@ volumes:
 {{- define "capstan.downloadVolume" -}}
 - name: download
   configMap:
-    name: {{ include "capstan.name" . }}-download
+    name: {{ include "capstan.fullname" . }}-download
 {{- end -}}
 
-{{/* The init container of worker pods that waits for the Job. Nothing here changes with the list of models. */}}
+{{/* Init container of worker pods that waits for the Job. It must not depend on the models: a change would start a new cluster. */}}
 {{- define "capstan.waitForDownload" -}}
 - name: wait-for-models
-  {{- include "capstan.plainContainer" . | nindent 2 }}
+  {{- include "capstan.jobContainer" . | nindent 2 }}
   command: [python, /download/download.py, wait, --seconds, {{ .Values.modelCache.download.timeoutSeconds | toString | quote }}]
   env:
     - {name: HOME, value: /tmp}
@@ -62,15 +62,15 @@ volumes:
     requests: {cpu: 100m, memory: 128Mi}
     limits: {memory: 128Mi}
   volumeMounts:
-    {{- include "capstan.mounts" . | nindent 4 }}
+    {{- include "capstan.volumeMounts" . | nindent 4 }}
     - name: cache
       mountPath: /cache
     - name: download
       mountPath: /download
 {{- end -}}
 
-{{/* What a pod that is not Ray's has. */}}
-{{- define "capstan.plainPod" -}}
+{{/* Pod fields of the download Job and of `helm test`. */}}
+{{- define "capstan.jobPodSpec" -}}
 serviceAccountName: {{ include "capstan.serviceAccountName" . }}
 automountServiceAccountToken: false
 {{- with .Values.imagePullSecrets }}
@@ -81,7 +81,7 @@ securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- end -}}
 
-{{- define "capstan.plainContainer" -}}
+{{- define "capstan.jobContainer" -}}
 image: {{ include "capstan.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:

@@ -1,14 +1,14 @@
 {{/*
-How many nodes of a pool the replicas of its models need: first fit, the largest first. Takes `pool` and `count`,
-the name of the number of replicas (fewest, first or most). Replicas with a fraction of a GPU share GPUs first; such
-a shared GPU is then placed like a replica that has one.
+Number of nodes that the replicas of a pool need, by first fit with the largest replica first. Takes `pool` and `count`,
+the name of the replica count (min, initial or max). Replicas with a fraction of a GPU are first packed onto GPUs; each
+such GPU is then placed like a replica with one GPU.
 */}}
-{{- define "capstan.nodesFor" -}}
+{{- define "capstan.nodesNeeded" -}}
 {{- $pool := .pool -}}
 {{- $whole := list -}}
 {{- $parts := list -}}
 {{- range $model := .pool.models -}}
-  {{- $cpu := include "capstan.milli" $model.resources.cpu | int -}}
+  {{- $cpu := include "capstan.millicpu" $model.resources.cpu | int -}}
   {{- $memory := include "capstan.bytes" ($model.resources.memory | default 0) | int64 -}}
   {{- $gpus := addf (mulf (float64 $model.gpusPerReplica) 1000.0) 0.5 | floor | int -}}
   {{- range until (get $model $.count | int) -}}
@@ -16,16 +16,16 @@ a shared GPU is then placed like a replica that has one.
     {{- if and (gt $gpus 0) (lt $gpus 1000) -}}{{- $parts = append $parts $item -}}{{- else -}}{{- $whole = append $whole $item -}}{{- end -}}
   {{- end -}}
 {{- end -}}
-{{- $shared := include "capstan.fill" (dict "items" $parts "gpus" 1000 "cpu" $pool.cpu "memory" $pool.memory) | fromJsonArray -}}
+{{- $shared := include "capstan.firstFit" (dict "items" $parts "gpus" 1000 "cpu" $pool.cpu "memory" $pool.memory) | fromJsonArray -}}
 {{- range $shared -}}
   {{- $whole = append $whole (printf "%06d %09d %015d" 1000 (sub $pool.cpu .cpu) (sub $pool.memory .memory)) -}}
 {{- end -}}
-{{- $nodes := include "capstan.fill" (dict "items" $whole "gpus" (mul 1000 (int $pool.gpusPerNode)) "cpu" $pool.cpu "memory" $pool.memory) | fromJsonArray -}}
+{{- $nodes := include "capstan.firstFit" (dict "items" $whole "gpus" (mul 1000 (int $pool.gpusPerNode)) "cpu" $pool.cpu "memory" $pool.memory) | fromJsonArray -}}
 {{- len $nodes -}}
 {{- end -}}
 
-{{/* First fit of "GPUS CPU MEMORY" items into bins of a size; the bins with what is left in each, as JSON. */}}
-{{- define "capstan.fill" -}}
+{{/* First fit of "GPUS CPU MEMORY" items into bins of one size. Returns what is left in each bin, as JSON. */}}
+{{- define "capstan.firstFit" -}}
 {{- $bins := list -}}
 {{- range $item := .items | sortAlpha | reverse -}}
   {{- $sizes := splitList " " $item -}}

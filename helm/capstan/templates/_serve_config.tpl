@@ -1,4 +1,4 @@
-{{/* The Serve config: one application a model, pinned to its pool. */}}
+{{/* The Serve config: one application per model, pinned to the pool of the model. */}}
 {{- define "capstan.serveConfig" -}}
 {{- $applications := list -}}
 {{- $models := include "capstan.models" . | fromJson -}}
@@ -9,19 +9,19 @@
     "proxy_location" "EveryNode"
     "http_options" (dict "host" "0.0.0.0" "port" 8000 "request_timeout_s" .Values.serve.requestTimeoutSeconds)
     "logging_config" (dict "encoding" .Values.serve.logEncoding "log_level" "INFO" "enable_access_log" false) -}}
-{{- include "capstan.overwrite" (dict "into" $config "from" (deepCopy .Values.serveConfig)) -}}
+{{- include "capstan.mergeInto" (dict "into" $config "from" (deepCopy .Values.serveConfig)) -}}
 {{- $_ := set $config "applications" $applications -}}
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* One application, as JSON. */}}
+{{/* The Serve application of a model, as JSON. */}}
 {{- define "capstan.application" -}}
 {{- $model := .model -}}
 {{- $args := (dict
     "model" $model.source
     "served_model_name" ($model.servedModelName | default $model.key)
     "gpus_per_replica" (max 1 (int $model.gpusPerReplica))) -}}
-{{- include "capstan.overwrite" (dict "into" $args "from" $model.settings) -}}
+{{- include "capstan.mergeInto" (dict "into" $args "from" $model.settings) -}}
 {{- if and (gt (float64 $model.gpusPerReplica) 0.0) (lt (float64 $model.gpusPerReplica) 1.0) (not (hasKey $args "memory_fraction")) -}}
   {{- $_ := set $args "memory_fraction" (mulf 0.9 $model.gpusPerReplica) -}}
 {{- end -}}
@@ -44,7 +44,7 @@
   {{- $_ := set $deployment "num_replicas" "auto" -}}
   {{- $_ := set $deployment "autoscaling_config" (include "capstan.autoscalingConfig" $model.autoscaling | fromJson) -}}
 {{- else -}}
-  {{- $_ := set $deployment "num_replicas" $model.most -}}
+  {{- $_ := set $deployment "num_replicas" $model.max -}}
 {{- end -}}
 {{- $user := dict -}}
 {{- range $from, $to := dict "prompt" "prompt" "maxTokens" "max_tokens" "temperature" "temperature" -}}
@@ -53,14 +53,14 @@
 {{- end -}}
 {{- $_ := set $deployment "user_config" $user -}}
 {{- $more := deepCopy $model.serveConfig -}}
-{{- include "capstan.overwrite" (dict "into" $deployment "from" ($more.deployment | default dict)) -}}
+{{- include "capstan.mergeInto" (dict "into" $deployment "from" ($more.deployment | default dict)) -}}
 {{- $application := dict
     "name" $model.key
     "route_prefix" $model.route
     "import_path" "service.app:build"
     "args" $args -}}
 {{- if $model.env -}}{{- $_ := set $application "runtime_env" (dict "env_vars" $model.env) -}}{{- end -}}
-{{- include "capstan.overwrite" (dict "into" $application "from" (omit $more "deployment")) -}}
+{{- include "capstan.mergeInto" (dict "into" $application "from" (omit $more "deployment")) -}}
 {{- $_ := set $application "deployments" (list $deployment) -}}
 {{- toJson $application -}}
 {{- end -}}

@@ -1,12 +1,12 @@
-{{/* Where the head keeps its state. A prefix or a claim that two clusters share is not offered: a rollout has two. */}}
+{{/* Where the head stores its state. There is no option for a shared prefix or claim: during a rollout two clusters run. */}}
 {{- define "capstan.gcsFaultTolerance" -}}
 {{- with .Values.gcsFaultTolerance -}}
 {{- if and (ne .backend "redis") .redis.address -}}
-  {{- fail (printf "gcsFaultTolerance.redis.address is %q and gcsFaultTolerance.backend is %q; set gcsFaultTolerance.backend to \"redis\" or remove gcsFaultTolerance.redis.address." .redis.address .backend) -}}
+  {{- fail (printf "gcsFaultTolerance.redis.address is %q, but gcsFaultTolerance.backend is %q. Set gcsFaultTolerance.backend to \"redis\", or remove gcsFaultTolerance.redis.address." .redis.address .backend) -}}
 {{- end -}}
 {{- if eq .backend "redis" -}}
 {{- if not .redis.address -}}
-  {{- fail "gcsFaultTolerance.backend is \"redis\" and gcsFaultTolerance.redis.address is empty; set gcsFaultTolerance.redis.address, such as redis.data:6379." -}}
+  {{- fail "gcsFaultTolerance.backend is \"redis\", but gcsFaultTolerance.redis.address is empty. Set gcsFaultTolerance.redis.address, for example to redis.data:6379." -}}
 {{- end -}}
 backend: redis
 redisAddress: {{ .redis.address | quote }}

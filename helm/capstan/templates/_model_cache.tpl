@@ -1,4 +1,4 @@
-{{/* What models.json says: the models that come from the hub, each with the variable that holds its token. */}}
+{{/* The models to download from the hub, as JSON: a list that also names the environment variable with each token. */}}
 {{- define "capstan.hubModels" -}}
 {{- $models := include "capstan.models" . | fromJson -}}
 {{- $hub := list -}}
@@ -11,8 +11,8 @@
 {{- toJson $hub -}}
 {{- end -}}
 
-{{/* "true" where a Job fills the cache and worker pods wait for it. */}}
-{{- define "capstan.downloads" -}}
+{{/* "true" if a Job fills the cache and worker pods wait for it. */}}
+{{- define "capstan.downloadEnabled" -}}
 {{- with .Values.modelCache -}}
 {{- if and .download.enabled (eq .type "persistentVolumeClaim") -}}
 {{- if include "capstan.hubModels" $ | fromJsonArray -}}true{{- end -}}
@@ -25,7 +25,7 @@ name: cache
 {{- with .Values.modelCache }}
 {{- if eq .type "persistentVolumeClaim" }}
 persistentVolumeClaim:
-  claimName: {{ .existingClaim | default (printf "%s-models" (include "capstan.name" $)) }}
+  claimName: {{ .existingClaim | default (printf "%s-models" (include "capstan.fullname" $)) }}
 {{- else if .sizeLimit }}
 emptyDir:
   sizeLimit: {{ .sizeLimit }}
@@ -35,19 +35,19 @@ emptyDir: {}
 {{- end }}
 {{- end -}}
 
-{{- define "capstan.checkCache" -}}
+{{- define "capstan.checkModelCache" -}}
 {{- with .Values.modelCache -}}
 {{- $claim := eq .type "persistentVolumeClaim" -}}
 {{- if and .existingClaim (not $claim) -}}
-  {{- fail (printf "modelCache.existingClaim is %q and modelCache.type is %q; set modelCache.type to \"persistentVolumeClaim\" or remove modelCache.existingClaim." .existingClaim .type) -}}
+  {{- fail (printf "modelCache.existingClaim is %q, but modelCache.type is %q. Set modelCache.type to \"persistentVolumeClaim\", or remove modelCache.existingClaim." .existingClaim .type) -}}
 {{- end -}}
 {{- if and .sizeLimit $claim -}}
-  {{- fail (printf "modelCache.sizeLimit is %q and counts for an emptyDir alone, but modelCache.type is %q; set modelCache.size instead." .sizeLimit .type) -}}
+  {{- fail (printf "modelCache.sizeLimit is %q, but modelCache.type is %q and only an emptyDir has a size limit. Set modelCache.size instead." .sizeLimit .type) -}}
 {{- end -}}
 {{- $nodes := 0 -}}
-{{- range include "capstan.pools" $ | fromJson -}}{{- $nodes = add $nodes (int .most) -}}{{- end -}}
+{{- range include "capstan.pools" $ | fromJson -}}{{- $nodes = add $nodes (int .max) -}}{{- end -}}
 {{- if and $claim (not .existingClaim) (gt $nodes 1) (not (has "ReadWriteMany" .accessModes)) -}}
-  {{- fail (printf "modelCache.accessModes is %s and up to %d worker pods share the claim; add ReadWriteMany to modelCache.accessModes, or set modelCache.type to \"emptyDir\"." (join ", " .accessModes) $nodes) -}}
+  {{- fail (printf "modelCache.accessModes is %s, but up to %d worker pods share the claim. Set modelCache.accessModes to [ReadWriteMany], or modelCache.type to \"emptyDir\"." (join ", " .accessModes) $nodes) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
