@@ -78,20 +78,25 @@ class Rendered:
         return spec
 
 
-def render(values: Object | None = None, *, release: str = "test") -> Rendered:
+def render(
+    values: Object | None = None, *, release: str = "test", api_versions: tuple[str, ...] = ()
+) -> Rendered:
     """Render these values. Raises RefusedError."""
-    return _render(json.dumps(values or {}), release)
+    return _render(json.dumps(values or {}), release, api_versions)
 
 
 @cache
-def _render(values: str, release: str) -> Rendered:
-    return Rendered(tuple(o for o in yaml.safe_load_all(render_text(values, release)) if o))
+def _render(values: str, release: str, api_versions: tuple[str, ...]) -> Rendered:
+    text = render_text(values, release, api_versions)
+    return Rendered(tuple(o for o in yaml.safe_load_all(text) if o))
 
 
-def render_text(values: str, release: str) -> str:
+def render_text(values: str, release: str, api_versions: tuple[str, ...] = ()) -> str:
     """Return the output of `helm template` for values in YAML. Raises RefusedError."""
+    command = [HELM, "template", release, CHART, "--namespace", "space", "--values", "-"]
+    versions = [f"--api-versions={version}" for version in api_versions]
     done = subprocess.run(  # noqa: S603 - the helm of the virtual environment
-        [HELM, "template", release, CHART, "--namespace", "space", "--values", "-"],
+        [*command, *versions],
         input=values,
         capture_output=True,
         text=True,

@@ -138,11 +138,6 @@ BY_TEMPLATE: list[tuple[str, Any, str]] = [
     ),
     (
         "modelCache",
-        {"type": "persistentVolumeClaim", "accessModes": ["ReadWriteOnce"]},
-        "modelCache.accessModes is ReadWriteOnce, but up to 2 worker pods share the claim. Set modelCache",
-    ),
-    (
-        "modelCache",
         {"type": "persistentVolumeClaim", "sizeLimit": "1Gi"},
         'modelCache.sizeLimit is "1Gi", but modelCache.type is "persistentVolumeClaim" and only',
     ),

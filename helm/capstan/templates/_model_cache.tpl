@@ -35,6 +35,7 @@ emptyDir: {}
 {{- end }}
 {{- end -}}
 
+{{/* Checks that the volume of the cache suits the pods that mount it. */}}
 {{- define "capstan.checkModelCache" -}}
 {{- with .Values.modelCache -}}
 {{- $claim := eq .type "persistentVolumeClaim" -}}
@@ -44,10 +45,22 @@ emptyDir: {}
 {{- if and .sizeLimit $claim -}}
   {{- fail (printf "modelCache.sizeLimit is %q, but modelCache.type is %q and only an emptyDir has a size limit. Set modelCache.size instead." .sizeLimit .type) -}}
 {{- end -}}
-{{- $nodes := 0 -}}
-{{- range include "capstan.pools" $ | fromJson -}}{{- $nodes = add $nodes (int .max) -}}{{- end -}}
-{{- if and $claim (not .existingClaim) (gt $nodes 1) (not (has "ReadWriteMany" .accessModes)) -}}
-  {{- fail (printf "modelCache.accessModes is %s, but up to %d worker pods share the claim. Set modelCache.accessModes to [ReadWriteMany], or modelCache.type to \"emptyDir\"." (join ", " .accessModes) $nodes) -}}
+{{- if and $claim (not .existingClaim) (not (has "ReadWriteMany" .accessModes)) -}}
+  {{- $workers := 0 -}}
+  {{- range include "capstan.pools" $ | fromJson -}}{{- $workers = add $workers (int .max) -}}{{- end -}}
+  {{- $mounts := list (printf "%d worker pods" $workers) -}}
+  {{- $pods := $workers -}}
+  {{- if ne $.Values.upgradeStrategy.type "None" -}}
+    {{- $pods = add $pods $workers -}}
+    {{- $mounts = append $mounts "as many again during a rollout" -}}
+  {{- end -}}
+  {{- if include "capstan.downloadEnabled" $ -}}
+    {{- $pods = add $pods 1 -}}
+    {{- $mounts = append $mounts "the download Job" -}}
+  {{- end -}}
+  {{- if gt (int $pods) 1 -}}
+    {{- fail (printf "modelCache.accessModes is %s, but up to %d pods mount the claim (%s). Set modelCache.accessModes to [ReadWriteMany], or modelCache.type to \"emptyDir\"." (join ", " .accessModes) (int $pods) (join ", " $mounts)) -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -42,6 +42,7 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
 {{/* Sets the container resources, `cpu` and `memory` of a pool. */}}
 {{- define "capstan.setPoolResources" -}}
 {{- $gpus := int .gpusPerNode -}}
+{{- include "capstan.checkResources" (dict "resources" .resources "path" (printf "nodePools.%s.resources" .key)) -}}
 {{- $requests := .resources.requests | default dict -}}
 {{- $limits := .resources.limits | default dict -}}
 {{- if not (or $requests $limits) -}}

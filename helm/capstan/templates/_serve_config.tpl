@@ -53,6 +53,7 @@
 {{- end -}}
 {{- $_ := set $deployment "user_config" $user -}}
 {{- $more := deepCopy $model.serveConfig -}}
+{{- include "capstan.checkServeConfig" (dict "model" $model "deployment" $deployment) -}}
 {{- include "capstan.mergeInto" (dict "into" $deployment "from" ($more.deployment | default dict)) -}}
 {{- $application := dict
     "name" $model.key
@@ -77,4 +78,47 @@
   {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $config $to $value -}}{{- end -}}
 {{- end -}}
 {{- toJson $config -}}
+{{- end -}}
+
+{{/*
+Checks that a model's serveConfig does not contradict the counts of replicas and worker pods. Takes model and
+deployment, as it is without serveConfig.
+*/}}
+{{- define "capstan.checkServeConfig" -}}
+{{- $path := printf "models.%s.serveConfig" .model.key -}}
+{{- if hasKey .model.serveConfig "deployments" -}}
+  {{- fail (printf "%s.deployments is set, but a model has one deployment. Set %s.deployment instead." $path $path) -}}
+{{- end -}}
+{{- $own := .model.serveConfig.deployment | default dict -}}
+{{- $model := printf "models.%s" .model.key -}}
+{{- $checks := list
+    (list "" "num_replicas" (empty .model.autoscaling | ternary "replicas" "autoscaling"))
+    (list "autoscaling_config" "min_replicas" "autoscaling.minReplicas")
+    (list "autoscaling_config" "max_replicas" "autoscaling.maxReplicas")
+    (list "autoscaling_config" "initial_replicas" "autoscaling.initialReplicas")
+    (list "ray_actor_options" "num_cpus" "resources.cpu")
+    (list "ray_actor_options" "num_gpus" "gpusPerReplica")
+    (list "ray_actor_options" "memory" "resources.memory")
+    (list "ray_actor_options" "label_selector" "nodePool") -}}
+{{- range $checks -}}
+  {{- $group := index . 0 -}}
+  {{- $field := index . 1 -}}
+  {{- $theirs := eq $group "" | ternary $own (get $own $group | default dict) -}}
+  {{- $ours := eq $group "" | ternary $.deployment (get $.deployment $group | default dict) -}}
+  {{- if hasKey $theirs $field -}}
+    {{- $value := get $theirs $field -}}
+    {{- if ne (toJson $value) (get $ours $field | toJson) -}}
+      {{- $name := printf "%s.%s" $group $field | trimPrefix "." -}}
+      {{- fail (printf "%s.deployment.%s is %s, but the chart counts worker pods by %s.%s. Remove it and set %s.%s." $path $name (toJson $value) $model (index . 2) $model (index . 2)) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $options := .deployment.ray_actor_options -}}
+{{- range $resource, $reserved := dict "CPU" $options.num_cpus "GPU" $options.num_gpus "memory" ($options.memory | default 0) -}}
+  {{- $sum := 0.0 -}}
+  {{- range $own.placement_group_bundles -}}{{- $sum = addf $sum (get . $resource | default 0 | float64) -}}{{- end -}}
+  {{- if gt $sum (float64 $reserved) -}}
+    {{- fail (printf "%s.deployment.placement_group_bundles has %v %s, but the chart counts worker pods by %v per replica. Lower the bundles, or raise %s.resources or %s.gpusPerReplica." $path $sum $resource $reserved $model $model) -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
