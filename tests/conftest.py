@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.service.server import ROOT, serve
+from tests.support.server import ROOT, serve
 
 # A busy machine may take long over any example.
 settings.register_profile("capstan", deadline=None)

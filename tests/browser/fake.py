@@ -25,7 +25,7 @@ from service.engine.inputs import Tiling
 from service.media.fetch import Fetcher, FetchOptions
 from service.media.tiles import TileSpec
 from service.settings import Settings
-from tests.service.server import free_port
+from tests.support.server import free_port
 
 START_SECONDS = 20.0
 POLL_SECONDS = 0.01

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fake import Script, serve_fake
-from tests.service.server import ROOT
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.browser
 

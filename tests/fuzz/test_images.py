@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits, decode
 from tests.fuzz.conftest import Fuzz
-from tests.images import MALFORMED, chunk, frames, many_scans, oriented, photo, png, saved, sixteen_bits
+from tests.support.images import (
+    MALFORMED,
+    chunk,
+    frames,
+    many_scans,
+    oriented,
+    photo,
+    png,
+    saved,
+    sixteen_bits,
+)
 
 # Small, so that an example is quick and a limit that does not hold shows.
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=250_000, max_side=2_000)

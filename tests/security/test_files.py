@@ -8,7 +8,7 @@ from PIL import Image
 
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits, decode
-from tests.images import chunk, flat, photo, png, saved
+from tests.support.images import chunk, flat, photo, png, saved
 
 LIMITS = ImageLimits()
 ROWS = (b"\0" + b"\x80" * 8) * 8

@@ -8,7 +8,7 @@ import logging
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.images import photo, saved
+from tests.support.images import photo, saved
 from tests.unit.api.conftest import Connect, StubEngine
 
 IMAGE = base64.b64encode(saved(photo())).decode()

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.service.server import ROOT
+from tests.support.server import ROOT
 from training.shapes import draw, random_scene
 
 pytestmark = pytest.mark.service

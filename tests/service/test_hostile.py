@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.service.server import ROOT
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.service
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.service.server import ROOT
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.service
 

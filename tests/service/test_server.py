@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from service.errors import ErrorCode
-from tests.images import MALFORMED
-from tests.service.server import ROOT, serve
+from tests.support.images import MALFORMED
+from tests.support.server import ROOT, serve
 
 pytestmark = pytest.mark.service
 

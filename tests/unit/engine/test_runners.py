@@ -15,7 +15,7 @@ from service.engine.pixels import joined, normaliser_of, pixels
 from service.engine.request import Request, Sampling, Turn
 from service.engine.runner import direct
 from service.engine.runner.vision import Vision
-from tests.checkpoints import make_internvl
+from tests.support.checkpoints import make_internvl
 from tests.unit.engine.running import ask, by_generate, picture, running
 from tests.unit.engine.test_engine import answer
 

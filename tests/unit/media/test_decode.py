@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits, decode
-from tests.images import MALFORMED, frames, gif, oriented, photo, png, saved, with_exif
+from tests.support.images import MALFORMED, frames, gif, oriented, photo, png, saved, with_exif
 
 LIMITS = ImageLimits()
 REFUSED = [name for name, (_, code) in MALFORMED.items() if code is not None]

@@ -18,7 +18,7 @@ from service.media.decode_pool import DecodePool
 from service.media.decode_worker import Bounds
 from service.media.local_decoder import LocalDecoder
 from service.media.tiles import TileSpec
-from tests.images import photo, png, saved
+from tests.support.images import photo, png, saved
 
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 0.3

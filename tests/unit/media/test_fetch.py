@@ -11,7 +11,7 @@ import pytest
 from service.errors import ErrorCode, RequestError
 from service.media.fetch import Fetcher
 from service.media.resolver import system_lookup
-from tests.sites import NAME, Answer, Site, fetcher, moved, site, whole
+from tests.support.image_server import NAME, Answer, Site, fetcher, moved, site, whole
 
 
 async def fetched(url: str, by: Fetcher) -> bytes:

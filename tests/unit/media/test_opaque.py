@@ -12,7 +12,7 @@ from PIL import Image
 
 from service.media.decode import ImageLimits, decode
 from service.media.opaque import opaque
-from tests.images import chunk, photo, saved, ycck
+from tests.support.images import chunk, photo, saved, ycck
 
 
 def pixels(data: bytes) -> np.ndarray:

@@ -3,7 +3,7 @@
 import pytest
 
 from service.media.scans import MAX_SCANS, has_too_many_scans
-from tests.images import many_scans, photo, saved
+from tests.support.images import many_scans, photo, saved
 
 JPEG = saved(photo(), "JPEG")
 PROGRESSIVE = saved(photo(), "JPEG", progressive=True)

@@ -22,7 +22,7 @@ from service.media.tiles import (
     grid,
     tile_count,
 )
-from tests.images import photo
+from tests.support.images import photo
 
 sizes = st.one_of(st.integers(1, 2000), st.sampled_from([1, 56, 112, 448, 20_000]))
 

@@ -11,7 +11,7 @@ from transformers import InternVLForConditionalGeneration
 from service.engine.checkpoint.load import load
 from service.engine.inputs import DecodedTurn
 from service.engine.pixels import normaliser_of, pixels
-from tests.checkpoints import TOKENS_PER_TILE, make_internvl
+from tests.support.checkpoints import TOKENS_PER_TILE, make_internvl
 
 PICTURE = Image.new("RGB", (112, 56), "red")
 

@@ -21,7 +21,7 @@ from service.engine.checkpoint.weights import load_weights
 from service.engine.inputs import DecodedTurn
 from service.engine.pixels import normaliser_of, pixels
 from service.errors import CheckpointError
-from tests.original_checkpoints import VECTORS, make_original, original_config, original_names
+from tests.support.original_checkpoints import VECTORS, make_original, original_config, original_names
 
 CPU = torch.device("cpu")
 

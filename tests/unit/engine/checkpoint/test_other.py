@@ -9,7 +9,7 @@ from PIL import Image
 from service.engine.checkpoint.load import load
 from service.engine.inputs import DecodedTurn
 from service.engine.prompt.processor import BREAK
-from tests.other_checkpoints import FAMILIES, make_other
+from tests.support.other_checkpoints import FAMILIES, make_other
 
 PICTURE = Image.new("RGB", (56, 28), "red")
 TILES = {"llava_onevision": 3, "idefics3": 3, "qwen2_5_vl": 1}

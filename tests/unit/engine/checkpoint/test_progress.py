@@ -7,7 +7,7 @@ import pytest
 
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.progress import Progress, size
-from tests.checkpoints import make_internvl
+from tests.support.checkpoints import make_internvl
 
 
 class Clock:

@@ -13,9 +13,9 @@ from service.engine.checkpoint import load as load_module
 from service.engine.checkpoint.dtype import choose
 from service.engine.checkpoint.load import load
 from service.errors import CheckpointError, DeviceError
-from tests.checkpoints import make_internvl, write_json
-from tests.original_checkpoints import make_original
-from tests.other_checkpoints import make_other
+from tests.support.checkpoints import make_internvl, write_json
+from tests.support.original_checkpoints import make_original
+from tests.support.other_checkpoints import make_other
 
 # A parameter by its name in the files and in the model.
 STORED = "language_model.model.norm.weight"

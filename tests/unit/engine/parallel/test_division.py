@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 from service.engine.parallel.division import refuse_heads, refuse_indivisible, refuse_missing
 from service.errors import DeviceError
-from tests.checkpoints import internvl_config, make_tokenizer
+from tests.support.checkpoints import internvl_config, make_tokenizer
 
 
 class Gpus:

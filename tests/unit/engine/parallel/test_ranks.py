@@ -17,7 +17,7 @@ from service.engine.parallel.load import ParallelModel, load_parallel
 from service.errors import DeviceError, EngineStopped, RequestError
 from service.replica import Replica
 from service.settings import Settings
-from tests.checkpoints import make_internvl
+from tests.support.checkpoints import make_internvl
 from tests.unit.engine.running import DECODER, ask, by_generate, picture
 from tests.unit.engine.test_engine import answer
 

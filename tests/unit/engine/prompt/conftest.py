@@ -6,8 +6,8 @@ import pytest
 
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
-from tests.checkpoints import make_internvl
-from tests.original_checkpoints import make_original
+from tests.support.checkpoints import make_internvl
+from tests.support.original_checkpoints import make_original
 
 
 @pytest.fixture(scope="package")

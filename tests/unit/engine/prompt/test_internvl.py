@@ -18,7 +18,7 @@ from service.engine.pixels import normaliser_of, pixels
 from service.engine.prompt.internvl import InternVLInputs
 from service.engine.prompt.original import SENTENCE_2, SENTENCE_2_5
 from service.errors import RequestError
-from tests.checkpoints import TOKENS_PER_TILE
+from tests.support.checkpoints import TOKENS_PER_TILE
 
 SQUARE = Image.new("RGB", (56, 56), "red")
 WIDE = Image.new("RGB", (112, 56), "blue")

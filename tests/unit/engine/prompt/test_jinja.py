@@ -5,7 +5,7 @@ import pytest
 from service.engine.prompt.jinja import JinjaTemplate
 from service.engine.prompt.markup import ImageSlot, TextSlot
 from service.errors import ErrorCode, RequestError
-from tests.checkpoints import CHAT_TEMPLATE, make_tokenizer
+from tests.support.checkpoints import CHAT_TEMPLATE, make_tokenizer
 
 STRINGS = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
 TRIMMED = (

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers
 
-from tests.checkpoints import CHAT_TEMPLATE, make_tokenizer
+from tests.support.checkpoints import CHAT_TEMPLATE, SMALL_TEXT, make_tokenizer
 
 FAMILIES = ("llava_onevision", "idefics3", "qwen2_5_vl")
 
@@ -17,14 +17,6 @@ FAMILY_SPECIAL = (
     *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
 )
 
-SMALL_TEXT = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 2048,
-}
 SMALL_VISION = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -85,7 +77,11 @@ def _processor(family: str, tokenizer: Any) -> Any:
 def _model(family: str, tokenizer: Any) -> Any:
     ids = {text: tokenizer.convert_tokens_to_ids(text) for text in tokenizer.all_special_tokens}
     ids |= tokenizer.get_added_vocab()
-    text = SMALL_TEXT | {"vocab_size": len(tokenizer), "pad_token_id": ids["<|endoftext|>"]}
+    text = SMALL_TEXT | {
+        "max_position_embeddings": 2048,
+        "vocab_size": len(tokenizer),
+        "pad_token_id": ids["<|endoftext|>"],
+    }
     if family == "llava_onevision":
         return transformers.LlavaOnevisionForConditionalGeneration(
             transformers.LlavaOnevisionConfig(

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from transformers import InternVLForConditionalGeneration
 
 from service.engine.checkpoint.original_config import translate
-from tests.checkpoints import GROUNDING, SPECIAL, make_tokenizer, write_json
+from tests.support.checkpoints import GROUNDING, SPECIAL, make_tokenizer, write_json
 
-VECTORS = Path(__file__).parent / "data" / "internvl2"
+VECTORS = Path(__file__).parent.parent / "data" / "internvl2"
 
 
 def original_config(architecture: str, vocabulary: int, **changes: Any) -> dict[str, Any]:

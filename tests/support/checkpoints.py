@@ -18,6 +18,17 @@ TOKENS_PER_TILE = 4
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 GROUNDING = ("<ref>", "</ref>", "<box>", "</box>")
 
+# The language model of every small checkpoint, whatever its family.
+SMALL_TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+}
+
 CORPUS = (
     "a red circle left of a blue square",
     "What is in this picture? Please describe the image in detail.",
@@ -56,17 +67,10 @@ def make_tokenizer(
 
 
 def text_config(tokenizer: Any, model_type: str) -> dict[str, Any]:
-    """The configuration of a small language model."""
-    return {
+    """The configuration of a small language model of a type."""
+    return SMALL_TEXT | {
         "model_type": model_type,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
         "vocab_size": len(tokenizer),
-        "max_position_embeddings": 512,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
