@@ -1,7 +1,7 @@
-"""The Serve deployment: one replica holds the model and answers HTTP itself.
+"""The Serve deployment: each replica holds the model and answers HTTP itself.
 
-That the FastAPI ingress IS the replica saves a hop: a gateway deployment in front of a model deployment
-reached a fifth of the requests a second.
+The FastAPI ingress is the replica, which saves a hop: a gateway deployment in front of a model deployment
+reached a fifth of the requests per second.
 """
 
 from functools import partial
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ray import get_runtime_context, serve
 
 from service import logs
-from service.api.access.replicas import Replicas
+from service.api.auth.replica_count import ReplicaCount
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ CLOSE_SECONDS = 10.0
 
 @serve.ingress()
 class Model:
-    """The shell that Serve manages around a `Replica`."""
+    """What Serve manages; a `Replica` does the work."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        # torch and transformers take seconds to import, and the process that only reads the Serve config
-        # file to find this class needs neither.
+        # torch and transformers take seconds to import, and the process that imports this class only to read
+        # the Serve config file needs neither.
         from service.replica import Replica  # noqa: PLC0415
 
-        chosen = Settings(**settings)
-        logs.configure(chosen.log_level)
+        parsed = Settings(**settings)
+        logs.configure(parsed.log_level)
         gpus = len(get_runtime_context().get_accelerator_ids().get("GPU", []))
         context = serve.get_replica_context()
-        replicas = Replicas(partial(_running, context.app_name, context.deployment))
-        self.replica = Replica(chosen, gpus=gpus, replicas=replicas)
+        replicas = ReplicaCount(partial(_count_running, context.app_name, context.deployment))
+        self.replica = Replica(parsed, gpus=gpus, replicas=replicas)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         return self.replica.application()
@@ -43,7 +43,7 @@ class Model:
         self.replica.reconfigure(user_config or {})
 
     def check_health(self) -> None:
-        """Raise where the engine no longer works, so that Serve replaces the replica."""
+        """Raise if the engine no longer works, so that Serve replaces the replica."""
         self.replica.engine.check()
 
     async def __del__(self) -> None:
@@ -53,15 +53,15 @@ class Model:
         logs.flush()
 
 
-def _running(application: str, name: str) -> int:
-    """Replicas of a deployment that run now, as the controller sees them; takes a call to it."""
+def _count_running(application: str, name: str) -> int:
+    """The running replicas of a deployment, which the controller is asked for."""
     states = serve.status().applications[application].deployments[name].replica_states
     return sum(count for state, count in states.items() if state == "RUNNING")
 
 
 deployment: serve.Deployment = serve.deployment(
     name="Model",
-    # The engine bounds its own queue and answers 503 beyond it, so Serve must not be the narrower door.
+    # The engine limits its own queue and answers 503 beyond it, so Serve's limit must be the higher one.
     max_ongoing_requests=1024,
     health_check_period_s=5,
     health_check_timeout_s=10,

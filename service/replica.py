@@ -1,4 +1,4 @@
-"""What one replica is made of: checkpoint, engine and HTTP API in one process."""
+"""One replica: checkpoint, engine and HTTP API in one process."""
 
 import asyncio
 import functools
@@ -11,10 +11,10 @@ from time import perf_counter
 import torch
 from fastapi import FastAPI
 
-from service.api.access.middleware import Access
 from service.api.application import create_application
+from service.api.auth.middleware import Authenticator
 from service.api.backend import Backend
-from service.api.images import image_limits
+from service.api.bodies.images import image_limits
 from service.engine import device
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
@@ -33,17 +33,17 @@ logger = logging.getLogger("capstan.replica")
 
 
 class Replica:
-    """A loaded model that answers HTTP. Of Ray it knows the GPUs that it gave and the replicas that run."""
+    """A loaded model that answers HTTP. All it needs from Ray are the number of GPUs and of replicas."""
 
     def __init__(self, settings: Settings, *, gpus: int, replicas: Callable[[], int]) -> None:
         start = perf_counter()
-        # First, as a model may take minutes to load before a mistake in the file would show.
-        self.access = Access.of(settings, replicas=replicas)
+        # First, because loading a model may take minutes, and a mistake in the keys file should show before.
+        self.authenticator = Authenticator.from_settings(settings, replicas=replicas)
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self.settings = settings
         with ExitStack() as undo:
-            # Its processes start while the model loads.
+            # Its processes start up while the model loads.
             self.pool = _decode_pool(settings)
             if self.pool:
                 undo.callback(self.pool.close)
@@ -58,15 +58,15 @@ class Replica:
 
     def application(self) -> FastAPI:
         """The HTTP API."""
-        return create_application(self.backend, access=self.access, request_id_header=False)
+        return create_application(self.backend, authenticator=self.authenticator, id_header=False)
 
     def reconfigure(self, changes: dict[str, object]) -> None:
-        """Take new generation defaults; those that `changes` does not name go back to the settings'."""
+        """Take new generation defaults; those that `changes` leaves out return to the settings' values."""
         defaults = self.settings.generation_defaults.model_dump() | changes
         self.backend.defaults = GenerationDefaults.model_validate(defaults)
 
     async def close(self, seconds: float) -> None:
-        """End what is under way, on the event loop of the requests; the engine gets `seconds` for it."""
+        """Stop, on the event loop of the requests; the engine has `seconds` to finish its own."""
         await self.fetcher.close()
         await asyncio.to_thread(self.engine.close, seconds)
         if self.pool:
@@ -111,10 +111,10 @@ def _engine(settings: Settings, gpus: int, decoder: Decoder) -> Engine:
 
 
 def _load(settings: Settings, gpus: int) -> LoadedModel:
-    load_it = load
+    loader = load
     if settings.gpus_per_replica > 1:
-        load_it = functools.partial(load_parallel, gpus=settings.gpus_per_replica, given=gpus)
-    return load_it(
+        loader = functools.partial(load_parallel, gpus=settings.gpus_per_replica, given=gpus)
+    return loader(
         settings.checkpoint,
         revision=settings.model_revision,
         dtype=settings.dtype,

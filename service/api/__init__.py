@@ -1,1 +1,1 @@
-"""HTTP: routes, wire schemas, error rendering."""
+"""The HTTP API of a replica."""

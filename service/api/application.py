@@ -2,53 +2,86 @@
 
 from functools import partial
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 import service
-from service.api import caption, chat, health, models, tiles
-from service.api.access.headers import EXPOSED
-from service.api.access.middleware import Access, AccessMiddleware
+from service.api.auth.middleware import Authenticator, AuthMiddleware
+from service.api.auth.rate_limiter import HEADERS as RATE_LIMIT_HEADERS
 from service.api.backend import Backend
-from service.api.body_limit import BodyLimitMiddleware
-from service.api.faults import FaultMiddleware
-from service.api.nosniff import NoSniffMiddleware
-from service.api.openapi import describe
-from service.api.page import routes as page
-from service.api.page.slash import SlashMiddleware
-from service.api.rendering import add_error_handlers
-from service.api.request_id import HEADER, RequestIdMiddleware
+from service.api.bodies.validation import validation_error
+from service.api.errors import UnhandledErrorMiddleware, render
+from service.api.middleware.body_limit import BodyLimitMiddleware
+from service.api.middleware.request_log import HEADER, RequestLogMiddleware
+from service.api.openapi.document import openapi_document
+from service.api.routes import caption, chat, health, models, pages
+from service.errors import ErrorCode, RequestError
+
+ROUTERS = (caption.router, chat.router, models.router, health.router, pages.router)
 
 
 def create_application(
-    backend: Backend, *, access: Access | None = None, request_id_header: bool = True
+    backend: Backend, *, authenticator: Authenticator | None = None, id_header: bool = True
 ) -> FastAPI:
-    """Build the application over an engine that is ready.
+    """Build the application for an engine that is ready.
 
-    Without `access`, the keys file of the settings says who may use it.
-    `request_id_header` is False where the server around it writes `X-Request-ID` itself.
+    Without `authenticator`, the settings decide which keys are known. `id_header` is False where the server
+    in front sets `X-Request-ID` itself.
     """
-    # FastAPI's own pages under /docs and /redoc load their code from another host.
+    # FastAPI's own pages at /docs and /redoc load their code from another host.
     app = FastAPI(title="Capstan", version=service.__version__, docs_url=None, redoc_url=None)
-    app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # FastAPI's documented way
     app.state.backend = backend
-    settings = backend.settings
-    for router in (caption.router, chat.router, models.router, tiles.router, health.router, page.router):
+    for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app)
+    settings = backend.settings
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_request_bytes, seconds=settings.body_timeout)
-    app.add_middleware(SlashMiddleware)
-    app.add_middleware(FaultMiddleware)
-    app.add_middleware(AccessMiddleware, access=access or Access.of(settings))
+    app.add_middleware(pages.PrefixRedirectMiddleware)
+    app.add_middleware(UnhandledErrorMiddleware)
+    app.add_middleware(AuthMiddleware, authenticator=authenticator or Authenticator.from_settings(settings))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", HEADER],
-            expose_headers=[HEADER, "retry-after", *EXPOSED],
+            expose_headers=[HEADER, "retry-after", *RATE_LIMIT_HEADERS],
         )
-    app.add_middleware(NoSniffMiddleware)
-    app.add_middleware(RequestIdMiddleware, header=request_id_header)
+    app.add_middleware(RequestLogMiddleware, id_header=id_header)
     return app
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Render every exception that leaves a route and is not a bug."""
+
+    async def on_request_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)  # noqa: S101 - registered for this class alone
+        return render(request.scope, error)
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+        return render(request.scope, validation_error(error))
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        response = render(request.scope, _request_error(error))
+        response.headers.update(error.headers or {})
+        return response
+
+    app.add_exception_handler(RequestError, on_request_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+
+
+def _request_error(error: HTTPException) -> RequestError:
+    """The public form of an error of Starlette: unknown route, wrong method, malformed multipart body."""
+    if error.status_code == 404:
+        return RequestError(ErrorCode.NOT_FOUND, "route does not exist; see /docs for the list")
+    if error.status_code == 405:
+        return RequestError(ErrorCode.METHOD_NOT_ALLOWED, "route does not accept this method; see /docs")
+    return RequestError(ErrorCode.INVALID_REQUEST, str(error.detail))

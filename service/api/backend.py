@@ -12,7 +12,7 @@ from service.settings import GenerationDefaults, Settings
 
 @dataclass
 class Backend:
-    """The engine behind the routes, and the fetcher of images by URL.
+    """The engine, the fetcher of images by URL, and what requests are answered with by default.
 
     `defaults` is replaced when Serve's `user_config` changes.
     """
@@ -25,7 +25,7 @@ class Backend:
 
 
 def backend_of(request: Request) -> Backend:
-    """The backend that the application was made with."""
+    """The backend of the application that serves this request."""
     backend = request.app.state.backend
-    assert isinstance(backend, Backend)  # noqa: S101 - `create_application` has put it there
+    assert isinstance(backend, Backend)  # noqa: S101 - set by `create_application`
     return backend

@@ -9,7 +9,7 @@ import yaml
 from k8s.cli import main
 from k8s.commands import keys
 from k8s.errors import RefusedError, UsageError
-from service.api.access.keys import Key, parse_keys
+from service.api.auth.keys import ApiKey, parse_keys
 from service.errors import StartupError
 
 LIMITS = {"requests_per_minute": 600, "images_per_minute": 1200, "concurrent_requests": 16}
@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return ended.value.code
 
 
-def found(path: Path, key: str) -> Key | None:
+def found(path: Path, key: str) -> ApiKey | None:
     """The entry that the service finds for a key."""
     return parse_keys(path.read_bytes()).find(key)
 

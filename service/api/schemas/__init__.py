@@ -1,1 +1,1 @@
-"""What goes over the wire, as clients see it."""
+"""What goes over the wire: the JSON of requests and responses."""

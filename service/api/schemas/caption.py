@@ -2,81 +2,77 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.schemas.errors import ErrorDetail
-from service.api.schemas.example import IMAGE
-from service.api.schemas.usage import Usage
-
-SOURCES = ("image", "image_url", "image_path")
-
-ImageField = Annotated[
-    str | None,
-    Field(
-        min_length=1,
-        description="The image file as base64, plain or as a data URL (`data:image/...;base64,`).",
-    ),
-]
-UrlField = Annotated[
-    str | None,
-    Field(min_length=1, max_length=8192, description="An https URL that the server fetches the image from."),
-]
-PathField = Annotated[
-    str | None,
-    Field(
-        min_length=1,
-        max_length=8192,
-        description="A file on the server, below one of its CAPSTAN_IMAGE_ROOTS.",
-    ),
-]
+from service.api.schemas.images import EXAMPLE_IMAGE, ImageField, ImageSource, PathField, UrlField
+from service.engine.request import Usage as EngineUsage
 
 
-class Generation(BaseModel):
-    """The fields of a request that say how to generate; a field left out takes the server's default."""
+class SamplingParams(BaseModel):
+    """How to generate the text; a field left out takes the server's default."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[
         str | None,
-        Field(min_length=1, description="What to say about the image. Default: a detailed caption."),
+        Field(
+            min_length=1,
+            description="What to ask about the image. Default: the server's, for a detailed caption.",
+        ),
     ] = None
     max_tokens: Annotated[
-        int | None, Field(ge=1, le=1_000_000, description="Tokens of the answer at most. Default: 1024.")
+        int | None,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Most tokens of the caption. Default: the server's, 1024 unless configured.",
+        ),
     ] = None
     temperature: Annotated[
-        float | None, Field(ge=0.0, le=2.0, description="0, the default, always takes the likeliest token.")
+        float | None,
+        Field(
+            ge=0.0,
+            le=2.0,
+            description="0 always picks the most likely token. Default: the server's, 0 unless configured.",
+        ),
     ] = None
     stream: Annotated[
         bool, Field(description="Send the caption as server-sent events while it is generated.")
     ] = False
 
 
-class ImageSource(BaseModel):
-    """One image of a list: exactly one of the three says where it is."""
+class Usage(BaseModel):
+    """What a request used. `prompt_tokens` includes image tokens."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt_tokens": 60, "image_tiles": 5, "completion_tokens": 9}]}
+    )
 
-    image: ImageField = None
-    image_url: UrlField = None
-    image_path: PathField = None
+    prompt_tokens: int
+    image_tiles: int
+    completion_tokens: int
 
-    @model_validator(mode="after")
-    def _one_source(self) -> "ImageSource":
-        if sum(getattr(self, name) is not None for name in SOURCES) != 1:
-            raise ValueError(f"exactly one of {', '.join(SOURCES)} is needed")
-        return self
+    @classmethod
+    def of(cls, usage: EngineUsage) -> "Usage":
+        """Convert the engine's count."""
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            image_tiles=usage.image_tiles,
+            completion_tokens=usage.completion_tokens,
+        )
 
 
-class CaptionRequest(Generation):
-    """A JSON request: one image, or a list of them, and how to caption it."""
+class CaptionRequest(SamplingParams):
+    """A JSON request: one image or a list of images, and how to caption them."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"image": IMAGE, "max_tokens": 64},
+                {"image": EXAMPLE_IMAGE, "max_tokens": 64},
                 {"image_url": "https://example.com/cat.jpg", "prompt": "What is in the picture?"},
-                {"images": [{"image": IMAGE}, {"image_url": "https://example.com/cat.jpg"}]},
+                {"images": [{"image": EXAMPLE_IMAGE}, {"image_url": "https://example.com/cat.jpg"}]},
             ],
         },
     )
@@ -86,7 +82,10 @@ class CaptionRequest(Generation):
     image_path: PathField = None
     images: Annotated[
         list[ImageSource] | None,
-        Field(min_length=1, description="Several images, each captioned by itself; answered in order."),
+        Field(
+            min_length=1,
+            description="Several images, each captioned on its own; the captions come in the same order.",
+        ),
     ] = None
 
 
@@ -117,13 +116,13 @@ class CaptionResponse(BaseModel):
 
 
 class CaptionDelta(BaseModel):
-    """New text of a streamed caption."""
+    """The next piece of a streamed caption."""
 
     text: str
 
 
 class CaptionItem(BaseModel):
-    """The caption of one image of a list, or why there is none: exactly one of `caption` and `error`."""
+    """The caption of one image of a list, or the error: exactly one of `caption` and `error`."""
 
     caption: str | None = None
     finish_reason: Literal["stop", "length"] | None = None
@@ -132,9 +131,9 @@ class CaptionItem(BaseModel):
 
 
 class CaptionListResponse(BaseModel):
-    """The captions of a list of images, in its order."""
+    """The captions of a list of images, in the order of the list."""
 
     captions: list[CaptionItem]
     model: str
-    usage: Annotated[Usage, Field(description="What the images cost together.")]
+    usage: Annotated[Usage, Field(description="The total for all images.")]
     request_id: str

@@ -1,20 +1,20 @@
-"""POST /v1/chat/completions over the wire, as far as this server goes along with OpenAI's API.
+"""The request of POST /v1/chat/completions, as far as this server supports OpenAI's API.
 
-Source: OpenAI's API reference, "Create chat completion". Parameters of it that are not here are refused by
-name, never ignored; see `service.api.chat_parameters`.
+Source: OpenAI's API reference, "Create chat completion". Its other parameters are refused by name, never
+ignored; see `service.api.bodies.unsupported`.
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.api.schemas.example import IMAGE
+from service.api.schemas.images import EXAMPLE_IMAGE
 
 STRICT = ConfigDict(extra="forbid")
 
 
 class ImageUrl(BaseModel):
-    """Where an image is."""
+    """The location of an image."""
 
     model_config = STRICT
 
@@ -27,9 +27,7 @@ class ImageUrl(BaseModel):
     ]
     detail: Annotated[
         Literal["auto", "low", "high"],
-        Field(
-            description="`low`: the image is one tile. Otherwise the model's own tiling. One for all images."
-        ),
+        Field(description="`low`: one tile. Otherwise the model's own tiling. The same for all images."),
     ] = "auto"
 
 
@@ -62,14 +60,14 @@ TextContent = str | Annotated[list[TextPart], Field(min_length=1, title="Texts")
 
 
 def _without_nulls(values: Any) -> Any:  # noqa: ANN401 - whatever the body holds
-    """An answer of the official client, sent back as history, carries nulls for what it does not have."""
+    """A response that the official client sends back as history has nulls for the fields without a value."""
     if isinstance(values, dict):
         return {key: value for key, value in values.items() if value is not None}
     return values
 
 
 class Message(BaseModel):
-    """What all messages have in common."""
+    """The base of all messages."""
 
     model_config = STRICT
 
@@ -80,7 +78,7 @@ class Message(BaseModel):
 
 
 class SystemMessage(Message):
-    """What the model is told before the conversation; `developer` is the newer name of the role."""
+    """Instructions that precede the conversation; `developer` is the newer name of the role."""
 
     role: Literal["system", "developer"]
     content: TextContent
@@ -100,7 +98,7 @@ class AssistantMessage(Message):
     content: TextContent
 
 
-AnyMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
+ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
 
 
 class StreamOptions(BaseModel):
@@ -108,13 +106,13 @@ class StreamOptions(BaseModel):
 
     model_config = STRICT
 
-    include_usage: Annotated[
-        bool, Field(description="Send a last chunk, without choices, that carries `usage`.")
-    ] = False
+    include_usage: Annotated[bool, Field(description="End with a chunk that has `usage` and no choices.")] = (
+        False
+    )
 
 
 class ChatRequest(BaseModel):
-    """A conversation to be continued. `top_k` and `repetition_penalty` are this server's own."""
+    """A conversation to continue. `top_k` and `repetition_penalty` are extensions of this server."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -126,7 +124,7 @@ class ChatRequest(BaseModel):
                         {
                             "role": "user",
                             "content": [
-                                {"type": "image_url", "image_url": {"url": IMAGE}},
+                                {"type": "image_url", "image_url": {"url": EXAMPLE_IMAGE}},
                                 {"type": "text", "text": "What is in the picture?"},
                             ],
                         }
@@ -137,24 +135,24 @@ class ChatRequest(BaseModel):
         },
     )
 
-    messages: Annotated[list[AnyMessage], Field(min_length=1)]
-    model: Annotated[
-        str | None, Field(description="A name of GET /v1/models. Default: the model of this route.")
-    ] = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    model: Annotated[str | None, Field(description="A name of GET /v1/models. Default: the only one.")] = None
     max_completion_tokens: Annotated[
         int | None,
-        Field(ge=1, le=1_000_000, description="Tokens of the answer at most. Default: the server's."),
+        Field(ge=1, le=1_000_000, description="Most tokens of the answer. Default: the server's."),
     ] = None
     max_tokens: Annotated[
         int | None,
-        Field(ge=1, le=1_000_000, description="The older name of max_completion_tokens; give one of them."),
+        Field(
+            ge=1, le=1_000_000, description="The older name of max_completion_tokens; send only one of them."
+        ),
     ] = None
     temperature: Annotated[
         float | None,
         Field(
             ge=0.0,
             le=2.0,
-            description="0 always takes the likeliest token. Default: the server's, which is 0.",
+            description="0 always picks the most likely token. Default: the server's, 0 unless configured.",
         ),
     ] = None
     top_p: Annotated[
@@ -162,17 +160,16 @@ class ChatRequest(BaseModel):
         Field(
             gt=0.0,
             le=1.0,
-            description="Sample from the likeliest tokens that together reach this probability.",
+            description="Sample from the most likely tokens whose probabilities add up to this.",
         ),
     ] = None
     top_k: Annotated[
-        int | None, Field(ge=0, le=1_000_000, description="Sample from this many tokens; 0 is all.")
+        int | None,
+        Field(ge=0, le=1_000_000, description="Sample from this many of the most likely tokens; 0 is all."),
     ] = None
     seed: Annotated[
         int | None,
-        Field(
-            ge=-(2**63), lt=2**63, description="The same seed gives the same text, whatever else is running."
-        ),
+        Field(ge=-(2**63), lt=2**63, description="The same seed gives the same text, whatever the load."),
     ] = None
     stop: Annotated[
         Annotated[str, Field(min_length=1, max_length=256)]
@@ -184,106 +181,8 @@ class ChatRequest(BaseModel):
     ] = None
     repetition_penalty: Annotated[
         float | None,
-        Field(gt=0.0, le=10.0, description="Above 1, tokens that are there already become less likely."),
+        Field(gt=0.0, le=10.0, description="Above 1, tokens that already occur become less likely."),
     ] = None
-    n: Annotated[Literal[1] | None, Field(description="One answer a request.")] = 1
+    n: Annotated[Literal[1] | None, Field(description="One answer per request.")] = 1
     stream: Annotated[bool | None, Field(description="Send the answer as server-sent events.")] = False
     stream_options: StreamOptions | None = None
-
-
-class ChatUsage(BaseModel):
-    """What the request cost; prompt_tokens counts image tokens too. `image_tiles` is this server's own."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    image_tiles: int
-
-
-class AnswerMessage(BaseModel):
-    """The model's answer."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-class Choice(BaseModel):
-    """The one answer."""
-
-    index: Literal[0] = 0
-    message: AnswerMessage
-    logprobs: None = None
-    finish_reason: Literal["stop", "length"]
-
-
-class ChatCompletion(BaseModel):
-    """A finished answer."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "chatcmpl-0f8fad5bd9cb469fa16570867728950e",
-                    "object": "chat.completion",
-                    "created": 1_795_000_000,
-                    "model": "embedded",
-                    "choices": [
-                        {
-                            "index": 0,
-                            "message": {
-                                "role": "assistant",
-                                "content": "a red circle left of a blue square",
-                                "refusal": None,
-                            },
-                            "logprobs": None,
-                            "finish_reason": "stop",
-                        }
-                    ],
-                    "usage": {
-                        "prompt_tokens": 60,
-                        "completion_tokens": 9,
-                        "total_tokens": 69,
-                        "image_tiles": 5,
-                    },
-                    "request_id": "0f8fad5bd9cb469fa16570867728950e",
-                }
-            ]
-        }
-    )
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: ChatUsage
-    request_id: str
-
-
-class Delta(BaseModel):
-    """What is new in an answer."""
-
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-
-
-class ChunkChoice(BaseModel):
-    """The one answer, as far as this chunk knows it."""
-
-    index: Literal[0] = 0
-    delta: Delta
-    logprobs: None = None
-    finish_reason: Literal["stop", "length"] | None = None
-
-
-class ChatChunk(BaseModel):
-    """A piece of a streamed answer."""
-
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    usage: ChatUsage | None = None
-    request_id: str

@@ -1,8 +1,8 @@
-"""The models of a server, and its health."""
+"""The served model, how it cuts images, and the health of the server, over the wire."""
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Engine(BaseModel):
@@ -14,11 +14,11 @@ class Engine(BaseModel):
     device: str = Field(examples=["cuda"])
     dtype: str = Field(examples=["bfloat16"])
     max_concurrent_sequences: int = Field(examples=[64])
-    context_length: int = Field(description="Tokens of prompt and answer together.", examples=[8192])
+    context_length: int = Field(description="Most tokens of prompt and answer together.", examples=[8192])
 
 
 class ModelCard(BaseModel):
-    """A model that can be asked for."""
+    """A model that requests can name."""
 
     id: str = Field(examples=["embedded"])
     object: Literal["model"] = "model"
@@ -26,7 +26,9 @@ class ModelCard(BaseModel):
         description="When this replica loaded it, in Unix seconds.", examples=[1_795_000_000]
     )
     owned_by: str = "capstan"
-    revision: str | None = Field(description="The branch, tag or commit that was asked for.", examples=[None])
+    revision: str | None = Field(
+        description="The branch, tag or commit in the settings; null if none is set.", examples=[None]
+    )
     engine: Engine
 
 
@@ -35,6 +37,40 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
+
+
+class ImageCut(BaseModel):
+    """`columns` x `rows` tiles of `tile_size` pixels a side, and perhaps a `thumbnail` of the whole image."""
+
+    columns: int
+    rows: int
+    thumbnail: bool
+    tile_size: int
+    tiles: int = Field(description="The number of tiles, including the thumbnail.")
+    tokens: int = Field(description="The number of prompt tokens that the tiles take.")
+
+
+class TilesResponse(BaseModel):
+    """How an image is cut; null if the model's own processor handles images differently."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "cut": {
+                        "columns": 4,
+                        "rows": 3,
+                        "thumbnail": True,
+                        "tile_size": 448,
+                        "tiles": 13,
+                        "tokens": 3328,
+                    }
+                }
+            ]
+        }
+    )
+
+    cut: ImageCut | None
 
 
 class Health(BaseModel):

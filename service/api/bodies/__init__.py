@@ -1,0 +1,1 @@
+"""Request bodies: parsed, validated, and turned into requests for the engine."""

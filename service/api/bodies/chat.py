@@ -1,0 +1,152 @@
+"""The body of POST /v1/chat/completions."""
+
+from dataclasses import dataclass
+from time import monotonic
+
+import pydantic_core
+from fastapi import Request
+from pydantic import ValidationError
+
+from service.api.backend import Backend
+from service.api.bodies.images import ImageReference, off_loop, read_images
+from service.api.bodies.unsupported import without_unsupported
+from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
+from service.api.schemas.chat import ChatMessage, ChatRequest, ImagePart
+from service.engine.request import EncodedImage, Role, Sampling, Turn
+from service.engine.request import Request as EngineRequest
+from service.errors import ErrorCode, RequestError
+from service.settings import GenerationDefaults
+
+ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ChatBody:
+    """A chat request, and its messages as parts: texts, and images whose files are still to be read."""
+
+    fields: ChatRequest
+    messages: tuple[tuple[Role, tuple[str | ImageReference, ...]], ...]
+    images: tuple[ImageReference, ...]
+
+    @classmethod
+    def of(cls, fields: ChatRequest) -> "ChatBody":
+        """Split the messages of a request into parts."""
+        messages = tuple(map(_parts, range(len(fields.messages)), fields.messages))
+        images = tuple(part for _, parts in messages for part in parts if isinstance(part, ImageReference))
+        return cls(fields, messages, images)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that the client asked for; None where it left that open."""
+        fields = self.fields
+        return fields.max_tokens if fields.max_completion_tokens is None else fields.max_completion_tokens
+
+    @property
+    def image_field(self) -> str:
+        """The field of the only image; `messages` for several: the engine does not say which it refused."""
+        return self.images[0].field if len(self.images) == 1 else "messages"
+
+
+async def read_chat_body(request: Request) -> ChatBody:
+    """Read a JSON body, whatever its Content-Type says.
+
+    Raises RequestError for a field that is missing, unknown, out of bounds or not supported.
+    """
+    return ChatBody.of(await off_loop(_parse, await request.body()))
+
+
+async def engine_request(body: ChatBody, backend: Backend, *, client: str) -> EngineRequest:
+    """What the engine is asked to do.
+
+    Raises RequestError for an unknown model, a text that is too long and an image that cannot be read.
+    """
+    settings, fields = backend.settings, body.fields
+    deadline = monotonic() + settings.request_timeout
+    if fields.model is not None and fields.model != settings.public_name:
+        raise RequestError(
+            ErrorCode.NOT_FOUND,
+            f"model does not exist; this server has {settings.public_name}",
+            field="model",
+        )
+    characters = sum(len(part) for _, parts in body.messages for part in parts if isinstance(part, str))
+    check_prompt_length(characters, settings, field="messages")
+    check_image_count(len(body.images), settings, field="messages")
+    max_tiles = _max_tiles(fields)
+    files = iter(await read_images(body.images, backend))
+    turns = tuple(
+        Turn(role, tuple(part if isinstance(part, str) else EncodedImage(next(files)) for part in parts))
+        for role, parts in body.messages
+    )
+    return EngineRequest(
+        turns=turns,
+        sampling=_sampling(body, backend.defaults),
+        max_tiles=max_tiles,
+        deadline=deadline,
+        shorten=body.max_tokens is None,
+        client=client,
+    )
+
+
+def _parse(body: bytes) -> ChatRequest:
+    try:
+        document = pydantic_core.from_json(body)
+    except ValueError:
+        raise RequestError(ErrorCode.INVALID_REQUEST, "body is not valid JSON") from None
+    document = without_unsupported(document)
+    try:
+        fields = ChatRequest.model_validate(document, strict=True)
+    except ValidationError as error:
+        raise validation_error(error, document) from None
+    if fields.stream_options is not None and not fields.stream:
+        raise _invalid("stream_options needs stream: true; set it, or leave stream_options out")
+    if None not in (fields.max_tokens, fields.max_completion_tokens):
+        raise _invalid(
+            "max_tokens is the older name of max_completion_tokens; send only one of them", "max_tokens"
+        )
+    return fields
+
+
+def _parts(index: int, message: ChatMessage) -> tuple[Role, tuple[str | ImageReference, ...]]:
+    role = ROLES[message.role]
+    if isinstance(message.content, str):
+        return role, (message.content,)
+    parts: list[str | ImageReference] = []
+    for position, part in enumerate(message.content):
+        if isinstance(part, ImagePart):
+            field = f"messages.{index}.content.{position}.image_url.url"
+            parts.append(ImageReference.from_url(part.image_url.url, field))
+        else:
+            parts.append(part.text)
+    return role, tuple(parts)
+
+
+def _max_tiles(fields: ChatRequest) -> int | None:
+    low = {
+        part.image_url.detail == "low"
+        for message in fields.messages
+        if not isinstance(message.content, str)
+        for part in message.content
+        if isinstance(part, ImagePart)
+    }
+    if len(low) > 1:
+        raise _invalid("detail must be low for all images of a request or for none", "messages")
+    return 1 if low == {True} else None
+
+
+def _sampling(body: ChatBody, defaults: GenerationDefaults) -> Sampling:
+    fields = body.fields
+    return Sampling(
+        max_tokens=defaults.max_tokens if body.max_tokens is None else body.max_tokens,
+        temperature=defaults.temperature if fields.temperature is None else fields.temperature,
+        top_p=1.0 if fields.top_p is None else fields.top_p,
+        top_k=fields.top_k or 0,
+        seed=fields.seed,
+        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
+        repetition_penalty=1.0 if fields.repetition_penalty is None else fields.repetition_penalty,
+    )
+
+
+def _invalid(message: str, field: str = "stream_options") -> RequestError:
+    return RequestError(ErrorCode.INVALID_REQUEST, message, field=field)

@@ -1,0 +1,81 @@
+"""Images as requests refer to them, and how their files are read."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Concatenate, Literal, ParamSpec, TypeVar
+
+from service.api.backend import Backend
+from service.errors import RequestError
+from service.media.decode import ImageLimits
+from service.media.sources import decode_base64, read_path
+from service.settings import Settings
+
+Data = TypeVar("Data", str, bytes)
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+
+# Below this many bytes or characters, handing work to a thread takes longer than the work.
+INLINE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReference:
+    """Where an image of a request is, and the field that says so."""
+
+    kind: Literal["base64", "url", "path"]
+    value: str
+    field: str
+
+    @classmethod
+    def from_url(cls, url: str, field: str) -> "ImageReference":
+        """An image by its URL, which may be a data URL."""
+        return cls("base64" if url[:5].lower() == "data:" else "url", url, field)
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """The settings that limit an image."""
+    return ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_pixels,
+        max_side=settings.max_image_side,
+    )
+
+
+async def read_images(images: Sequence[ImageReference], backend: Backend) -> list[bytes]:
+    """The files of several images, in order. Raises RequestError for the first that cannot be read."""
+    if len(images) < 2:
+        return [await read_image(image, backend) for image in images]
+    tasks: list[asyncio.Task[bytes]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks += [group.create_task(read_image(image, backend)) for image in images]
+    except* RequestError as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def read_image(image: ImageReference, backend: Backend) -> bytes:
+    """The file of one image. Raises RequestError, with the image's own field, if it cannot be read."""
+    try:
+        return await _read(image, backend)
+    except RequestError as error:
+        raise RequestError(error.code, error.message, field=image.field) from None
+
+
+async def _read(image: ImageReference, backend: Backend) -> bytes:
+    limits = image_limits(backend.settings)
+    if image.kind == "url":
+        return await backend.fetcher.fetch(image.value, field=image.field)
+    if image.kind == "path":
+        return await asyncio.to_thread(read_path, image.value, backend.settings.image_roots, limits)
+    return await off_loop(decode_base64, image.value, limits)
+
+
+async def off_loop(
+    parse: Callable[Concatenate[Data, Rest], Result], data: Data, *args: Rest.args, **kwargs: Rest.kwargs
+) -> Result:
+    """Parse `data`, in a thread if it is so large that other requests would have to wait."""
+    if len(data) > INLINE:
+        return await asyncio.to_thread(parse, data, *args, **kwargs)
+    return parse(data, *args, **kwargs)

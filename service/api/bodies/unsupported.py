@@ -1,0 +1,71 @@
+"""Parameters of OpenAI's API that this server does not support.
+
+Each is refused by name, unless its value asks for the default behaviour: an answer that silently ignores part
+of the request is worse than none.
+"""
+
+from typing import Any
+
+from service.errors import ErrorCode, RequestError
+
+# Parameter -> values that change nothing. So does null, which the official client sends at times.
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    "audio": (),
+    "frequency_penalty": (0,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "metadata": ({},),
+    "modalities": (["text"],),
+    "moderation": (),
+    "parallel_tool_calls": (True, False),
+    "prediction": (),
+    "presence_penalty": (0,),
+    "prompt_cache_key": (),
+    "prompt_cache_options": (),
+    "prompt_cache_retention": (),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "safety_identifier": (),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "user": (),
+    "verbosity": (),
+    "web_search_options": (),
+}
+
+
+def without_unsupported(body: Any) -> Any:  # noqa: ANN401 - a JSON document of any kind
+    """The body without unsupported parameters that change nothing.
+
+    Raises RequestError with `unsupported_parameter` for one that changes something.
+    """
+    if not isinstance(body, dict):
+        return body
+    if isinstance(body.get("n"), int) and body["n"] > 1:
+        raise RequestError(
+            ErrorCode.UNSUPPORTED_PARAMETER,
+            f"n is {body['n']}; the limit is 1 answer per request; send several requests",
+            field="n",
+        )
+    kept = {name: value for name, value in body.items() if value is not None}
+    for name, neutral in UNSUPPORTED.items():
+        if name not in kept:
+            continue
+        if not any(_same(kept[name], value) for value in neutral):
+            raise RequestError(
+                ErrorCode.UNSUPPORTED_PARAMETER,
+                f"{name} is not supported by this server; leave it out",
+                field=name,
+            )
+        del kept[name]
+    return kept
+
+
+def _same(given: object, neutral: object) -> bool:
+    """Equality in which false is not 0."""
+    return given == neutral and isinstance(given, bool) == isinstance(neutral, bool)

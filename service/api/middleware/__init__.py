@@ -1,0 +1,1 @@
+"""ASGI middlewares that apply to every route."""

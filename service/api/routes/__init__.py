@@ -1,0 +1,1 @@
+"""The routes: what each HTTP method and path does."""

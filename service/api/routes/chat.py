@@ -1,0 +1,115 @@
+"""POST /v1/chat/completions: OpenAI's API."""
+
+import json
+from collections.abc import AsyncIterator
+from time import time
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from service.api.auth.middleware import charge
+from service.api.backend import Backend, backend_of
+from service.api.bodies.chat import ChatBody, engine_request, read_chat_body
+from service.api.openapi.operations import CHAT
+from service.api.request_state import state_of
+from service.api.routes.event_stream import EventStream, TextStream, event
+from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice
+from service.engine.request import Completion, Usage
+from service.errors import RequestError
+
+router = APIRouter(tags=["chat"])
+
+DONE = "[DONE]"
+
+
+@router.post("/v1/chat/completions", summary="Continue a conversation", **CHAT)
+async def create_chat_completion(request: Request) -> Response:
+    """Continue a conversation that may contain images, as OpenAI's API does.
+
+    With `stream` the response is server-sent events, each a chunk; the last is `[DONE]`. Parameters of
+    OpenAI's API that this server does not support are refused by name, never ignored.
+    """
+    backend, client = backend_of(request), state_of(request.scope).key_name
+    backend.engine.check_room(client)
+    body = await read_chat_body(request)
+    charge(request, images=len(body.images), model=body.fields.model or backend.settings.public_name)
+    handle = backend.engine.submit(await engine_request(body, backend, client=client))
+    answer = Answer(request, backend)
+    try:
+        if body.fields.stream:
+            options = body.fields.stream_options
+            text = await TextStream.start(handle)
+            events = answer.events(text, include_usage=options is not None and options.include_usage)
+            return EventStream(request, handle, events)
+        completion = answer.whole(await handle.result())
+    except RequestError as error:
+        raise _with_chat_field(error, body) from None
+    return Response(completion.model_dump_json(), media_type="application/json")
+
+
+def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
+    """The engine names an image or a prompt; clients of this route send messages."""
+    field = {"image": body.image_field, "prompt": "messages"}.get(error.field or "", error.field)
+    if field == "max_tokens" and body.fields.max_completion_tokens is not None:
+        field = "max_completion_tokens"
+    return RequestError(error.code, error.message, field=field)
+
+
+class Answer:
+    """One answer, whole or in chunks that share an `id`."""
+
+    def __init__(self, request: Request, backend: Backend) -> None:
+        self.request_id = state_of(request.scope).request_id
+        self.id = f"chatcmpl-{self.request_id}"
+        self.created = int(time())
+        self.model = backend.settings.public_name
+
+    def whole(self, completion: Completion) -> ChatCompletion:
+        """The answer as one document."""
+        choice = Choice(
+            message=AnswerMessage(content=completion.text), finish_reason=completion.finish_reason.value
+        )
+        return ChatCompletion(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            choices=[choice],
+            usage=_usage(completion.usage),
+            request_id=self.request_id,
+        )
+
+    async def events(self, text: TextStream, *, include_usage: bool) -> AsyncIterator[bytes]:
+        """The answer as server-sent events, each a `ChatChunk`."""
+        yield self._chunk({"role": "assistant", "content": ""})
+        async for piece in text:
+            yield self._chunk({"content": piece})
+        completion = text.handle.completion
+        if completion is not None:
+            yield self._chunk({}, completion.finish_reason.value)
+            if include_usage:
+                yield self._event({"choices": [], "usage": _usage(completion.usage).model_dump()})
+        yield event(DONE)
+
+    def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+        # A plain dict: there is one per token, and a pydantic model costs twice as much.
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self._event({"choices": [choice]})
+
+    def _event(self, content: dict[str, object]) -> bytes:
+        head = {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "request_id": self.request_id,
+        }
+        return event(json.dumps(head | content, ensure_ascii=False, separators=(",", ":")))
+
+
+def _usage(usage: Usage) -> ChatUsage:
+    return ChatUsage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        image_tiles=usage.image_tiles,
+    )

@@ -1,0 +1,92 @@
+"""Answers that are sent while they are generated, as server-sent events.
+
+Source: WHATWG HTML, "Server-sent events".
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Self
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from service.api.errors import error_body, internal_error
+from service.api.request_state import state_of
+from service.engine.generation import Generation as RequestHandle
+from service.errors import RequestError
+
+logger = logging.getLogger("capstan.api")
+
+MEDIA_TYPE = "text/event-stream"
+# No cache or proxy may hold pieces back; nginx reads the second header.
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+def event(data: BaseModel | str, name: str = "") -> bytes:
+    """One event. `data` has no line breaks: JSON never does."""
+    text = data if isinstance(data, str) else data.model_dump_json()
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {text}\n\n".encode()
+
+
+class TextStream:
+    """The text of one request, piece by piece, once the first piece is there.
+
+    A request that is refused, or that fails before its first piece, is thus answered by its own status.
+    """
+
+    def __init__(self, handle: RequestHandle, pieces: AsyncIterator[str], first: str) -> None:
+        self.handle = handle
+        self._pieces = pieces
+        self._first = first
+
+    @classmethod
+    async def start(cls, handle: RequestHandle) -> Self:
+        """Wait for the first piece. Raises RequestError as `RequestHandle.result` does."""
+        pieces = handle.stream()
+        return cls(handle, pieces, await anext(pieces, ""))
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        if self._first:
+            yield self._first
+        async for piece in self._pieces:
+            yield piece
+
+
+class EventStream(StreamingResponse):
+    """The server-sent events of one request, which is cancelled if the client disconnects.
+
+    A later error becomes the last event, called `error_name` if the events have names.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        handle: RequestHandle,
+        events: AsyncIterator[bytes],
+        *,
+        error_name: str = "",
+    ) -> None:
+        self._handle = handle
+        self._request_id = state_of(request.scope).request_id
+        self._error_name = error_name
+        super().__init__(self._guarded(events), media_type=MEDIA_TYPE, headers=HEADERS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._handle.cancel()
+
+    async def _guarded(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for one in events:
+                yield one
+        except RequestError as error:
+            yield event(error_body(error, self._request_id), self._error_name)
+        except Exception:
+            logger.exception("request_id=%s failed while streaming", self._request_id)
+            yield event(error_body(internal_error(), self._request_id), self._error_name)
