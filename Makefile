@@ -63,7 +63,7 @@ lint: $(INSTALLED)  ## Check style, types, layers and generated documents
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python docs/reference.py --check
+	$(BIN)/python -m tools.reference --check
 	$(BIN)/helm lint --strict --quiet helm/capstan
 
 format: $(INSTALLED)  ## Put the code into its form
@@ -77,7 +77,7 @@ bench: $(INSTALLED)  ## Measure the engine alone; with the server running, `make
 	$(BIN)/python -m bench $(or $(KIND),engine)
 
 docs: $(INSTALLED)  ## Make docs/settings.md, docs/errors.md and the chart's values from their sources
-	$(BIN)/python docs/reference.py
+	$(BIN)/python -m tools.reference
 
 constraints: $(INSTALLED)  ## Pin what is installed now as the tested set
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | LC_ALL=C sort > constraints.txt

@@ -1,6 +1,6 @@
-"""Makes docs/images/page.png, the README's picture of the page, from a server that runs on port 8000.
+"""Draws docs/images/page.png, the README's picture of the page, from a server on port 8000.
 
-`make serve` in one terminal, `python -m docs.page_picture` in another; it needs a Chromium.
+`make serve` in one terminal, `python -m tools.page_picture` in another. It needs Chromium.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 1280, 860
 
 
 def main() -> None:
-    """Caption the example image and draw what the page then shows."""
+    """Caption the example image and take a picture of the page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find(), args=list(ARGUMENTS))
         page = browser.new_page(

@@ -1,4 +1,4 @@
-"""What is made from helm/schema.yaml: the chart's values.yaml, schema, defaults and tables.
+"""Generates the chart's values.yaml, schema, defaults and tables from helm/schema.yaml.
 
 The schema of `models.KEY.settings` comes from service/settings.py, so that a setting is declared once.
 """
@@ -17,8 +17,8 @@ HELM = Path(__file__).parent.parent / "helm"
 CHART = HELM / "capstan"
 WIDTH = 110
 
-# What the chart sets from other values: `source`, `revision`, `gpusPerReplica`, `generation` and so on.
-OTHERWISE = {
+# Settings that the chart takes from values of its own, so `settings` must not repeat them.
+SET_BY_VALUES = {
     "model": "source",
     "model_revision": "revision",
     "served_model_name": "servedModelName",
@@ -32,22 +32,22 @@ OTHERWISE = {
 Node = dict[str, Any]
 
 
-def pages() -> dict[Path, str]:
-    """Every made file of the chart and its text."""
+def files() -> dict[Path, str]:
+    """Return every generated file of the chart with its text."""
     source = yaml.safe_load((HELM / "schema.yaml").read_text())["properties"]
     readme = CHART / "README.md"
-    made = {
+    generated = {
         CHART / "values.yaml": _values(source),
         CHART / "values.schema.json": _schema(source),
         CHART / "files" / "defaults.yaml": _defaults(source),
     }
     if readme.exists():
-        made[readme] = _with_tables(readme.read_text(), source)
-    return made
+        generated[readme] = _with_tables(readme.read_text(), source)
+    return generated
 
 
 def _values(source: Node) -> str:
-    lines = ["# Made from helm/schema.yaml by `make docs`. Each value is explained below its key.", ""]
+    lines = ["# Generated from helm/schema.yaml by `make docs`. Each value is explained below its key.", ""]
     for name, node in source.items():
         lines += [*_value(name, node, ""), ""]
     return "\n".join(lines)
@@ -65,7 +65,7 @@ def _value(name: str, node: Node, indent: str) -> Iterator[str]:
     yield f"{indent}{name}: {_flow(node.get('default'))}"
     yield from _comment(node, inner)
     if isinstance(node.get("entry"), dict) and "properties" in node["entry"]:
-        yield f"{inner}# An entry, with what a key that is left out gets:"
+        yield f"{inner}# An entry, with the default of each key:"
         yield f"{inner}#   KEY:"
         for key, child in node["entry"]["properties"].items():
             yield from (f"{inner}#     {line}" for line in _value(key, child, ""))
@@ -91,14 +91,14 @@ def _schema(source: Node) -> str:
     schema = {
         "$schema": "https://json-schema.org/draft-07/schema#",
         "title": "Values of the chart capstan",
-        "description": "Made from helm/schema.yaml by `make docs`.",
+        "description": "Generated from helm/schema.yaml by `make docs`.",
         **_strict({"type": "object", "properties": {**source, "global": {"type": "object", "free": True}}}),
     }
     return json.dumps(schema, indent=2) + "\n"
 
 
 def _strict(node: Node) -> Node:
-    """JSON Schema of a node: shorthands written out, unknown keys refused."""
+    """Return the JSON Schema of a node, with shorthands expanded and unknown keys refused."""
     kept = {
         key: value
         for key, value in node.items()
@@ -122,11 +122,11 @@ def _strict(node: Node) -> Node:
 
 
 def _settings() -> Node:
-    made = Settings.model_json_schema()["properties"]
+    schema = Settings.model_json_schema()["properties"]
     return {
-        name: _setting(made[name], bytesize=field.annotation is ByteSize)
+        name: _setting(schema[name], bytesize=field.annotation is ByteSize)
         for name, field in Settings.model_fields.items()
-        if name not in OTHERWISE
+        if name not in SET_BY_VALUES
     }
 
 
@@ -146,7 +146,7 @@ def _defaults(source: Node) -> str:
     }
     defaults["autoscaling"] = _inner(source["models"]["entry"]["properties"]["autoscaling"])
     text = yaml.safe_dump(defaults, sort_keys=False, width=WIDTH)
-    return f"# Made from helm/schema.yaml by `make docs`: what a left-out key of an entry gets.\n{text}"
+    return f"# Generated from helm/schema.yaml by `make docs`: the defaults of an entry's keys.\n{text}"
 
 
 def _entry_default(node: Node) -> object:

@@ -1,4 +1,7 @@
-"""Makes docs/images/caption.svg, the picture of the README, from a server that runs on port 8000."""
+"""Draws docs/images/caption.svg, the README's first picture, from a server on port 8000.
+
+`make serve` in one terminal, `python -m tools.terminal_picture` in another.
+"""
 
 import io
 import re
@@ -13,12 +16,12 @@ COMMANDS = (
     "curl -s -F image=@examples/images/shapes.png http://127.0.0.1:8000/caption",
     "curl -s -F image=@README.md http://127.0.0.1:8000/caption",
 )
-OUT = Path(__file__).parent / "images" / "caption.svg"
+OUT = Path(__file__).parent.parent / "docs" / "images" / "caption.svg"
 TIMEOUT_SECONDS = 30
 
 
 def main() -> None:
-    """Run the commands and draw what they print."""
+    """Run the commands and draw their output."""
     console = Console(record=True, width=100, file=io.StringIO())
     console.print(Text("$ make serve", "bold green"))
     for command in COMMANDS:
@@ -29,7 +32,7 @@ def main() -> None:
         console.print_json(result.stdout)
     OUT.parent.mkdir(exist_ok=True)
     svg = console.export_svg(title="Capstan", theme=MONOKAI)
-    # The fonts of the reader's machine do; nothing is to be fetched.
+    # The reader's own fonts will do, so the picture fetches none.
     OUT.write_text(re.sub(r"@font-face\s*{[^}]*}|<!--.*?-->", "", svg))
 
 

@@ -1,21 +1,21 @@
-"""Makes docs/settings.md, docs/errors.md and files of the chart: `python docs/reference.py [--check]`."""
+"""Generates docs/settings.md, docs/errors.md and the chart's files: `python -m tools.reference [--check]`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-import chart
 from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
 from service.errors import ERRORS
 from service.settings import Settings
+from tools import chart
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 
 
 def settings_page() -> str:
-    """The table of settings."""
+    """Return docs/settings.md, one row for each setting."""
     rows = [
         f"| `CAPSTAN_{name.upper()}` | {_default(field)} | {_bounds(field)} | {field.description} |"
         for name, field in Settings.model_fields.items()
@@ -24,11 +24,11 @@ def settings_page() -> str:
         (
             "# Settings",
             "",
-            "<!-- Made from service/settings.py by `make docs`. -->",
+            "<!-- Generated from service/settings.py by `make docs`. -->",
             "",
-            "Environment variables of a replica, or, without the prefix and in small letters, `args` of",
-            "`service.app:build` in a Serve config file. An unknown `CAPSTAN_` variable is refused at start.",
-            "`HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` work as everywhere.",
+            "Set these as environment variables of a replica or, in lower case and without the prefix, as",
+            "`args` of `service.app:build` in a Serve config file. A replica with an unknown `CAPSTAN_`",
+            "variable does not start. `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` work as usual.",
             "",
             "| variable | default | bounds | meaning |",
             "| --- | --- | --- | --- |",
@@ -39,16 +39,16 @@ def settings_page() -> str:
 
 
 def errors_page() -> str:
-    """The table of error codes."""
+    """Return docs/errors.md, one row for each error code."""
     rows = [f"| `{code}` | {kind.status} | {kind.when} | {kind.remedy} |" for code, kind in ERRORS.items()]
     return "\n".join(
         (
             "# Errors",
             "",
-            "<!-- Made from service/errors.py by `make docs`. -->",
+            "<!-- Generated from service/errors.py by `make docs`. -->",
             "",
-            "Every error has the form of OpenAI's API and a `request_id`, which is also in the",
-            "`X-Request-ID` header and in the server's log:",
+            "Errors have the format of OpenAI's API plus a `request_id`, which is also in the `X-Request-ID`",
+            "header and in the server's log:",
             "",
             "```json",
             '{"error": {"message": "...", "type": "invalid_request_error", "code": "invalid_image",',
@@ -63,7 +63,7 @@ def errors_page() -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+PAGES = {"docs/settings.md": settings_page, "docs/errors.md": errors_page}
 
 
 def _default(field: FieldInfo) -> str:
@@ -91,21 +91,19 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def main() -> int:
-    """Write the pages, or with --check say which are out of date."""
+    """Write the files, or with --check report those that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 where a page is out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
     check = parser.parse_args().check
-    made = {HERE / name: page() for name, page in PAGES.items()} | chart.pages()
-    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
+    files = {ROOT / name: page() for name, page in PAGES.items()} | chart.files()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if check:
         for path in stale:
-            print(f"{path.relative_to(HERE.parent)} is out of date; run `make docs`", file=sys.stderr)  # noqa: T201 - a command's output
+            print(f"{path.relative_to(ROOT)} is out of date; run `make docs`", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(made[path])
+        path.write_text(files[path])
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Programs that generate documents and check the tree; nothing in the image or the wheel needs them."""
