@@ -10,7 +10,7 @@
 {{- include "capstan.rayPodSpec" (merge (dict
     "root" .root
     "name" "ray-head"
-    "env" $head.env
+    "env" (merge (dict) $head.env (dict "RAY_SERVE_USE_PACK_SCHEDULING_STRATEGY" "1"))
     "ports" $ports
     "resources" $head.resources
     "apiToken" .scales

@@ -1,6 +1,6 @@
 {{/*
 The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to its values each has `key`, `route`,
-`pool` and the replica counts `min`, `initial` and `max`.
+`pool`, the replica counts `min`, `initial` and `max`, and `size`: what one replica takes of a pod (_placement.tpl).
 */}}
 {{- define "capstan.models" -}}
 {{- $defaults := .Files.Get "files/defaults.yaml" | fromYaml -}}
@@ -21,6 +21,10 @@ The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to it
   {{- $_ := set $model "pool" (include "capstan.modelPool" (dict "model" $model "pools" $pools "path" $path)) -}}
   {{- include "capstan.setReplicaCounts" (dict "model" $model "defaults" $defaults.autoscaling "path" $path) -}}
   {{- include "capstan.checkModel" (dict "model" $model "root" $ "path" $path) -}}
+  {{- $gpu := addf (mulf $model.gpusPerReplica 1000.0) 0.5 | floor | int64 -}}
+  {{- $cpu := include "capstan.millicpu" $model.resources.cpu | int64 -}}
+  {{- $memory := include "capstan.bytes" ($model.resources.memory | default 0) | int64 -}}
+  {{- $_ := set $model "size" (dict "gpu" $gpu "cpu" $cpu "memory" $memory) -}}
   {{- $_ := set $models $key $model -}}
 {{- end -}}
 {{- toJson $models -}}

@@ -9,13 +9,15 @@
 
 {{/*
 The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition to its values each has `key`, `models`
-(a list), `cpu` (thousandths), `memory` (bytes) and the counts of worker pods `min`, `initial` and `max`.
+(a list), `capacity` (see _placement.tpl), `packs` and the counts of worker pods: `min`, `initial`, `max` and `occupied`,
+the fewest that hold the minimum number of replicas.
 */}}
 {{- define "capstan.pools" -}}
 {{- $defaults := .Files.Get "files/defaults.yaml" | fromYaml -}}
 {{- $given := include "capstan.givenPools" . | fromJson -}}
 {{- $models := include "capstan.models" . | fromJson -}}
 {{- $pools := dict -}}
+{{- $packs := eq (include "capstan.packs" .) "true" -}}
 {{- range $key := keys $given | sortAlpha -}}
   {{- $pool := set (deepCopy (get $given $key | default dict)) "key" $key -}}
   {{- include "capstan.fillDefaults" (dict "given" $pool "defaults" (deepCopy $defaults.nodePools)) -}}
@@ -28,6 +30,7 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
     {{- fail (printf "nodePools.%s runs no model. Set models.KEY.nodePool of a model to %q, or remove nodePools.%s." $key $key $key) -}}
   {{- end -}}
   {{- $_ := set $pool "models" $own -}}
+  {{- $_ := set $pool "packs" $packs -}}
   {{- include "capstan.setPoolResources" $pool -}}
   {{- range $own -}}
     {{- include "capstan.checkFit" (dict "model" . "pool" $pool) -}}
@@ -39,7 +42,22 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
 {{- toJson $pools -}}
 {{- end -}}
 
-{{/* Sets the container resources, `cpu` and `memory` of a pool. */}}
+{{/*
+"true" if Serve packs replicas. The head may turn that off, and so does a placement group that is not STRICT_PACK
+(ray/serve/_private/deployment_scheduler.py).
+*/}}
+{{- define "capstan.packs" -}}
+{{- $packs := eq (get .Values.head.env "RAY_SERVE_USE_PACK_SCHEDULING_STRATEGY" | default "1") "1" -}}
+{{- range $key, $model := .Values.models -}}
+  {{- $deployment := ($model | default dict).serveConfig | default dict | dig "deployment" dict -}}
+  {{- if and $deployment.placement_group_bundles (ne ($deployment.placement_group_strategy | default "PACK") "STRICT_PACK") -}}
+    {{- $packs = false -}}
+  {{- end -}}
+{{- end -}}
+{{- $packs -}}
+{{- end -}}
+
+{{/* Sets the container resources and the capacity of a pool. */}}
 {{- define "capstan.setPoolResources" -}}
 {{- $gpus := int .gpusPerNode -}}
 {{- include "capstan.checkResources" (dict "resources" .resources "path" (printf "nodePools.%s.resources" .key)) -}}
@@ -71,8 +89,8 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
 {{- end -}}
 {{- $_ := set . "container" (dict "requests" $requests "limits" $limits) -}}
 {{- /* KubeRay rounds the CPUs of a pod up to a whole number for Ray. */ -}}
-{{- $_ := set . "cpu" (mul 1000 (divf (include "capstan.millicpu" $cpu) 1000.0 | ceil | int)) -}}
-{{- $_ := set . "memory" (include "capstan.bytes" $memory | int64) -}}
+{{- $cpus := divf (include "capstan.millicpu" $cpu) 1000.0 | ceil | int -}}
+{{- $_ := set . "capacity" (dict "gpu" (mul 1000 $gpus) "cpu" (mul 1000 $cpus) "memory" (include "capstan.bytes" $memory | int64)) -}}
 {{- end -}}
 
 {{/* Checks that one replica fits on one node of its pool. */}}
@@ -82,12 +100,12 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
 {{- if gt (float64 .model.gpusPerReplica) (float64 .pool.gpusPerNode) -}}
   {{- fail (printf "%s.gpusPerReplica is %v, but %s.gpusPerNode is %v and a replica runs on one node. Lower %s.gpusPerReplica, raise %s.gpusPerNode, or change %s.nodePool." $path .model.gpusPerReplica $pool .pool.gpusPerNode $path $pool $path) -}}
 {{- end -}}
-{{- if gt (include "capstan.millicpu" .model.resources.cpu | int) (int .pool.cpu) -}}
-  {{- fail (printf "%s.resources.cpu is %v, but a worker pod of %s has %v CPUs. Lower %s.resources.cpu or raise %s.resources.requests.cpu." $path .model.resources.cpu $pool (divf .pool.cpu 1000.0) $path $pool) -}}
+{{- if gt (int64 .model.size.cpu) (int64 .pool.capacity.cpu) -}}
+  {{- fail (printf "%s.resources.cpu is %v, but a worker pod of %s has %v CPUs. Lower %s.resources.cpu or raise %s.resources.requests.cpu." $path .model.resources.cpu $pool (divf .pool.capacity.cpu 1000.0) $path $pool) -}}
 {{- end -}}
 {{- with .model.resources.memory -}}
-  {{- if gt (include "capstan.bytes" . | int64) (int64 $.pool.memory) -}}
-    {{- fail (printf "%s.resources.memory is %s, but a worker pod of %s has %.1fGi. Lower %s.resources.memory or raise %s.resources.limits.memory." $path . $pool (divf $.pool.memory 1073741824.0) $path $pool) -}}
+  {{- if gt (int64 $.model.size.memory) (int64 $.pool.capacity.memory) -}}
+    {{- fail (printf "%s.resources.memory is %s, but a worker pod of %s has %.1fGi. Lower %s.resources.memory or raise %s.resources.limits.memory." $path . $pool (divf $.pool.capacity.memory 1073741824.0) $path $pool) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -99,9 +117,14 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
 {{- if and $fixed (not (and (kindIs "invalid" .minNodes) (kindIs "invalid" .maxNodes))) -}}
   {{- fail (printf "%s has nodes (%d) together with minNodes or maxNodes. Remove %s.nodes, or remove the other two." $path (int .nodes) $path) -}}
 {{- end -}}
-{{- $min := include "capstan.nodesNeeded" (dict "pool" . "count" "min") | int -}}
-{{- $initial := include "capstan.nodesNeeded" (dict "pool" . "count" "initial") | int -}}
-{{- $max := include "capstan.nodesNeeded" (dict "pool" . "count" "max") | int -}}
+{{- $counts := dict "min" dict "initial" dict "max" dict -}}
+{{- range $model := .models -}}
+  {{- range $name, $of := $counts -}}{{- $_ := set $of $model.key (get $model $name) -}}{{- end -}}
+{{- end -}}
+{{- $min := include "capstan.nodesNeeded" (dict "pool" . "counts" $counts.min) | int -}}
+{{- $initial := include "capstan.nodesNeeded" (dict "pool" . "counts" $counts.initial) | int -}}
+{{- $max := include "capstan.nodesNeeded" (dict "pool" . "counts" $counts.max) | int -}}
+{{- $_ := set . "occupied" (include "capstan.nodesOccupied" (dict "pool" . "counts" $counts.min) | int) -}}
 {{- $limit := kindIs "invalid" .maxNodes | ternary .nodes .maxNodes -}}
 {{- if and (not (kindIs "invalid" $limit)) (lt (int $limit) $max) -}}
   {{- $key := printf "%s.%s" $path (ternary "nodes" "maxNodes" $fixed) -}}
@@ -111,7 +134,7 @@ The node pools with all defaults filled in, as JSON: {KEY: {...}}. In addition t
     {{- $needs = append $needs (printf "models.%s: %d replicas x %v GPUs" .key (int .max) .gpusPerReplica) -}}
     {{- $changes = append $changes (printf "models.%s.%s" .key (empty .autoscaling | ternary "replicas" "autoscaling.maxReplicas")) -}}
   {{- end -}}
-  {{- fail (printf "The models on %s need %d nodes (%s; a node has %v GPUs and %v CPUs), but %s is %d. Raise %s to %d, or lower %s." $path $max (join ", " $needs) .gpusPerNode (divf .cpu 1000.0) $key (int $limit) $key $max (join " or " $changes)) -}}
+  {{- fail (printf "The models on %s need %d nodes (%s; a node has %v GPUs and %v CPUs), but %s is %d. Raise %s to %d, or lower %s." $path $max (join ", " $needs) .gpusPerNode (divf .capacity.cpu 1000.0) $key (int $limit) $key $max (join " or " $changes)) -}}
 {{- end -}}
 {{- if $fixed -}}
   {{- $min = int .nodes -}}{{- $initial = int .nodes -}}{{- $max = int .nodes -}}
