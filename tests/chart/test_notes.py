@@ -22,6 +22,15 @@ def notes(values: dict[str, Any]) -> str:
     return text
 
 
+def test_notes_warn_of_an_unused_pool() -> None:
+    """A pool without a model is accepted without worker pods, and the notes name it."""
+    values = {"models": {"a": {"nodePool": "gpu"}}, "nodePools": {"gpu": {}, "new": {}}}
+    assert render(values).group("new")["maxReplicas"] == 0
+    warning = 'Warning: nodePools.new runs no model. Set models.KEY.nodePool of a model to "new", or remove'
+    assert warning in notes(values)
+    assert "Warning" not in notes({})
+
+
 HOST = "captions.example.com"
 
 

@@ -42,7 +42,12 @@ def two() -> Rendered:
 def test_default_serves_the_embedded_model_on_a_cpu(default: Rendered) -> None:
     """Without values one replica of the embedded model runs on one worker without GPUs."""
     options = default.deployment("embedded")["ray_actor_options"]
-    assert options == {"num_cpus": 1, "num_gpus": 0, "label_selector": {"capstan.pool": "cpu"}}
+    assert options == {
+        "num_cpus": 1,
+        "num_gpus": 0,
+        "memory": 2**30,
+        "label_selector": {"capstan.pool": "cpu"},
+    }
     assert default.group("cpu")["replicas"] == 1
     assert "nvidia.com/gpu" not in default.worker("cpu")["containers"][0]["resources"]["limits"]
 

@@ -44,11 +44,6 @@ BY_TEMPLATE: list[tuple[str, Any, str]] = [
     ),
     ("nodePools", {}, 'models.a.nodePool is "gpu", which is not in nodePools (none). Add nodePools.gpu'),
     (
-        "models",
-        {"a": {"nodePool": "gpu"}},
-        'nodePools.cpu runs no model. Set models.KEY.nodePool of a model to "cpu", or remove nodePools.cpu.',
-    ),
-    (
         "models.b.routePrefix",
         "/a",
         'models.a and models.b both have the routePrefix "/a". Change models.b.routePrefix.',

@@ -22,24 +22,34 @@ RayJob is in every version and RayCronJob came with 1.6. Without a cluster, as i
 {{- end -}}
 {{- end -}}
 
-{{/* Checks that the egress rules let the autoscaler reach the API server. */}}
+{{/* Checks that the egress rules let the autoscaler reach the API server, and the head its Redis. */}}
 {{- define "capstan.checkEgress" -}}
 {{- $policy := .root.Values.networkPolicy -}}
-{{- if and .scales $policy.enabled (not (kindIs "invalid" $policy.egress)) -}}
-  {{- $reaches := false -}}
-  {{- range $policy.egress -}}
-    {{- if not .ports -}}{{- $reaches = true -}}{{- end -}}
-    {{- range .ports -}}
-      {{- $first := .port | default 0 | toString | atoi -}}
-      {{- $last := .endPort | default $first | int -}}
-      {{- $tcp := eq (.protocol | default "TCP") "TCP" -}}
-      {{- range $port := list 443 6443 8443 16443 -}}
-        {{- if and $tcp (or (eq $first 0) (and (ge $port $first) (le $port $last))) -}}{{- $reaches = true -}}{{- end -}}
-      {{- end -}}
-    {{- end -}}
-  {{- end -}}
-  {{- if not $reaches -}}
+{{- if and $policy.enabled (not (kindIs "invalid" $policy.egress)) -}}
+  {{- if and .scales (not (include "capstan.egressReaches" (dict "egress" $policy.egress "ports" (list 443 6443 8443 16443)))) -}}
     {{- fail "networkPolicy.egress has no rule for the API server (TCP port 443, 6443, 8443 or 16443), which Ray's autoscaler must reach. Add one, for example {ports: [{port: 443}, {port: 6443}]}, or give no model autoscaling." -}}
   {{- end -}}
+  {{- $state := .root.Values.gcsFaultTolerance -}}
+  {{- $port := regexFind "[0-9]+$" $state.redis.address | default "6379" | atoi -}}
+  {{- if and (eq $state.backend "redis") (not (include "capstan.egressReaches" (dict "egress" $policy.egress "ports" (list $port)))) -}}
+    {{- fail (printf "networkPolicy.egress has no rule for Redis at %s (TCP port %d), which the head must reach. Add one, for example {ports: [{port: %d}]}, or set gcsFaultTolerance.backend to \"none\"." $state.redis.address $port $port) -}}
+  {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* "true" if the egress rules allow TCP to one of these ports somewhere. Takes egress and ports. */}}
+{{- define "capstan.egressReaches" -}}
+{{- $reaches := "" -}}
+{{- range .egress -}}
+  {{- if not .ports -}}{{- $reaches = "true" -}}{{- end -}}
+  {{- range .ports -}}
+    {{- $first := .port | default 0 | toString | atoi -}}
+    {{- $last := .endPort | default $first | int -}}
+    {{- $tcp := eq (.protocol | default "TCP") "TCP" -}}
+    {{- range $port := $.ports -}}
+      {{- if and $tcp (or (eq $first 0) (and (ge $port $first) (le $port $last))) -}}{{- $reaches = "true" -}}{{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $reaches -}}
 {{- end -}}

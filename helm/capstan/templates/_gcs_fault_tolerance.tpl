@@ -8,7 +8,7 @@
 {{- if not .redis.address -}}
   {{- fail "gcsFaultTolerance.backend is \"redis\", but gcsFaultTolerance.redis.address is empty. Set gcsFaultTolerance.redis.address, for example to redis.data:6379." -}}
 {{- end -}}
-backend: redis
+{{- /* No backend: redis is the default, and KubeRay before 1.7 does not know the field. */ -}}
 redisAddress: {{ .redis.address | quote }}
 {{- with .redis }}
 {{- if .existingSecret }}

@@ -1,3 +1,10 @@
+{{/* Annotations of the head pod, as JSON. Losing the head interrupts the cluster, so autoscalers must not move it. */}}
+{{- define "capstan.headAnnotations" -}}
+{{- $annotations := dict "karpenter.sh/do-not-disrupt" "true" "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" -}}
+{{- include "capstan.mergeInto" (dict "into" $annotations "from" .Values.head.podAnnotations) -}}
+{{- toJson $annotations -}}
+{{- end -}}
+
 {{- define "capstan.headPodSpec" -}}
 {{- $head := .root.Values.head -}}
 {{- $drain := int .root.Values.serve.drainSeconds -}}

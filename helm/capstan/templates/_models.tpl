@@ -4,7 +4,7 @@ The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to it
 */}}
 {{- define "capstan.models" -}}
 {{- $defaults := .Files.Get "files/defaults.yaml" | fromYaml -}}
-{{- $given := .Values.models | default (dict "embedded" (dict "gpusPerReplica" 0)) -}}
+{{- $given := .Values.models | default (dict "embedded" (dict "gpusPerReplica" 0 "resources" (dict "memory" "1Gi"))) -}}
 {{- $pools := keys (include "capstan.givenPools" . | fromJson) | sortAlpha -}}
 {{- $models := dict -}}
 {{- $routes := dict -}}

@@ -15,6 +15,13 @@ Capstan {{ .Chart.AppVersion }}: RayService {{ $name }} in namespace {{ .Release
   pool {{ $key }}: {{ if eq (int $pool.min) (int $pool.max) }}{{ $pool.max }}{{ else }}{{ $pool.min }} to {{ $pool.max }}{{ end }} worker pods with {{ $pool.gpusPerNode }} {{ $pool.gpuResource }}
 {{- end }}
 
+{{- range $key := keys $pools | sortAlpha }}
+{{- if not (get $pools $key).models }}
+
+Warning: nodePools.{{ $key }} runs no model. Set models.KEY.nodePool of a model to {{ quote $key }}, or remove nodePools.{{ $key }}.
+{{- end }}
+{{- end }}
+
 It is ready when this prints RUNNING for every model:
 
   kubectl -n {{ .Release.Namespace }} get rayservice {{ $name }} -o jsonpath='{range .status.activeServiceStatus.applicationStatuses.*}{.status}{"\n"}{end}'

@@ -166,3 +166,26 @@ Amounts are multiples of their greatest common divisor, which makes the least am
 {{- end -}}
 {{- $fewest -}}
 {{- end -}}
+
+{{/*
+Percentage of a model's replicas that can start before the old ones stop in a restart, next to all other replicas. 0 if
+the pool has no capacity for one more, as replacements would then wait for ever. A model on CPUs must reserve memory:
+otherwise nothing says that another replica fits. Takes model and pool.
+*/}}
+{{- define "capstan.surge" -}}
+{{- $percent := 0 -}}
+{{- $count := int .model.max -}}
+{{- if and (gt $count 0) (or (gt (int64 .model.size.gpu) 0) (gt (int64 .model.size.memory) 0)) -}}
+  {{- range $extra := list $count (div $count 2) (div $count 4) (div $count 10) 1 | uniq -}}
+    {{- if and (eq $percent 0) (gt (int $extra) 0) -}}
+      {{- $counts := dict -}}
+      {{- range $.pool.models -}}{{- $_ := set $counts .key (int .max) -}}{{- end -}}
+      {{- $_ := set $counts $.model.key (add $count $extra) -}}
+      {{- if le (include "capstan.nodesNeeded" (dict "pool" $.pool "counts" $counts) | int) (int $.pool.max) -}}
+        {{- $percent = div (mul 100 $extra) $count -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $percent -}}
+{{- end -}}

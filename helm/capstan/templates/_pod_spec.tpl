@@ -83,6 +83,7 @@ volumes:
     "RAY_SERVE_ENABLE_HA_PROXY" "1"
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD" "0"
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "5"
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" (toString .drainSeconds)
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
 {{- include "capstan.mergeInto" (dict "into" $env "from" (.env | default dict)) -}}
 {{- range $name := keys $env | sortAlpha }}

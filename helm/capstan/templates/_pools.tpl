@@ -26,9 +26,6 @@ the fewest that hold the minimum number of replicas.
     {{- $model := get $models $name -}}
     {{- if eq $model.pool $key -}}{{- $own = append $own $model -}}{{- end -}}
   {{- end -}}
-  {{- if not $own -}}
-    {{- fail (printf "nodePools.%s runs no model. Set models.KEY.nodePool of a model to %q, or remove nodePools.%s." $key $key $key) -}}
-  {{- end -}}
   {{- $_ := set $pool "models" $own -}}
   {{- $_ := set $pool "packs" $packs -}}
   {{- include "capstan.setPoolResources" $pool -}}

@@ -2,8 +2,11 @@
 {{- define "capstan.serveConfig" -}}
 {{- $applications := list -}}
 {{- $models := include "capstan.models" . | fromJson -}}
+{{- $pools := include "capstan.pools" . | fromJson -}}
 {{- range $key := keys $models | sortAlpha -}}
-  {{- $applications = append $applications (include "capstan.application" (dict "model" (get $models $key) "root" $) | fromJson) -}}
+  {{- $model := get $models $key -}}
+  {{- $surge := include "capstan.surge" (dict "model" $model "pool" (get $pools $model.pool)) | int -}}
+  {{- $applications = append $applications (include "capstan.application" (dict "model" $model "surge" $surge "root" $) | fromJson) -}}
 {{- end -}}
 {{- $config := dict
     "proxy_location" "EveryNode"
@@ -14,7 +17,7 @@
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* The Serve application of a model, as JSON. */}}
+{{/* The Serve application of a model, as JSON. Takes model, surge (percent) and root. */}}
 {{- define "capstan.application" -}}
 {{- $model := .model -}}
 {{- $args := (dict
@@ -46,6 +49,7 @@
 {{- else -}}
   {{- $_ := set $deployment "num_replicas" $model.max -}}
 {{- end -}}
+{{- with .surge -}}{{- $_ := set $deployment "max_surge_percent" . -}}{{- end -}}
 {{- $user := dict -}}
 {{- range $from, $to := dict "prompt" "prompt" "maxTokens" "max_tokens" "temperature" "temperature" -}}
   {{- $value := get $model.generation $from -}}
