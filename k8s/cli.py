@@ -46,7 +46,7 @@ app.add_typer(keys_cli.app)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"capstan {version('capstan')}")
+        typer.echo(f"capstan {version('capstan-serve')}")
         raise typer.Exit
 
 

@@ -62,7 +62,7 @@ def _tool(name: str) -> Finding:
     try:
         find_tool(name)
     except ToolError as error:
-        return Finding(Level.MISSING, str(error), "pip install 'capstan[rollout]'")
+        return Finding(Level.MISSING, str(error), "pip install 'capstan-serve[rollout]'")
     return Finding(Level.WELL, f"{name} is there")
 
 

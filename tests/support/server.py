@@ -30,8 +30,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(config: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Serve a config file and give the address of its first application once that is ready.
+def serve(
+    config: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    python: Path | None = None,
+    directory: Path = ROOT,
+) -> Iterator[str]:
+    """Serve a config file with a Python and give the address of its first application once that is ready.
 
     The port of the file is replaced by a free one, so that a server of the developer's is not in the way.
     """
@@ -53,10 +60,10 @@ def serve(config: Path, log: Path, environment: Mapping[str, str] | None = None)
         "COVERAGE_PROCESS_START": "",
         **(environment or {}),
     }
-    command = [str(Path(sys.executable).with_name("serve")), "run", str(rewritten)]
+    command = [str(python or sys.executable), "-m", "ray.serve.scripts", "run", str(rewritten)]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the command is built above
-            command, cwd=ROOT, env=variables, stdout=output, stderr=output, start_new_session=True
+            command, cwd=directory, env=variables, stdout=output, stderr=output, start_new_session=True
         )
         try:
             _wait_until_ready(address, process, log)
