@@ -139,7 +139,7 @@ class RandomTiles(LocalDecoder):
     """As many tiles as there may be of every file, all new."""
 
     def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-        """See `Decoder`."""
+        """See `ImageDecoder`."""
         size = (spec.max_tiles, spec.size, spec.size, 3)
         return np.random.default_rng(list(data)).integers(0, 256, size, np.uint8)
 

@@ -21,7 +21,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.parallel.load import load_parallel
-from service.engine.preparation import Decoder
+from service.engine.preparation import ImageDecoder
 from service.media.decode_pool import DecodePool
 from service.media.decode_worker import Bounds
 from service.media.fetch import Fetcher, FetchOptions
@@ -95,7 +95,7 @@ def _decode_pool(settings: Settings) -> DecodePool | None:
     return DecodePool(Bounds(image_limits(settings), settings.decode_timeout), processes=processes)
 
 
-def _engine(settings: Settings, gpus: int, decoder: Decoder) -> Engine:
+def _engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engine:
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,

@@ -1,7 +1,8 @@
 """Continuous batching: requests join and leave between steps, and every step is four verbs."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections import abc
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 from service.engine.detokenizer import Detokenizer
 from service.engine.features import FeatureCache
 from service.engine.pools import Pools, capacities
-from service.engine.run import Run
 from service.engine.runner.protocol import BatchRunner
 from service.engine.sampler import generator_of, sample
 from service.engine.schedule import Chunk, Scheduler
+from service.engine.sequence import Sequence
 from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
@@ -68,17 +69,17 @@ class BatchWorker:
         """Runs with a row."""
         return self.schedule.active
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Queue a run."""
         run.generator = generator_of(run.request.sampling)
         run.detokenizer = Detokenizer(self.tokenizer, run.request.sampling.stop)
         self.schedule.add(run)
 
-    def running(self) -> Iterable[Run]:
+    def running(self) -> Iterable[Sequence]:
         """The runs with a row."""
         return [run for pool in self.schedule.running for run in pool]
 
-    def retire(self) -> list[Run]:
+    def retire(self) -> list[Sequence]:
         """Free the rows of runs that are done."""
         return self.schedule.retire()
 
@@ -94,7 +95,9 @@ class BatchWorker:
             self._guard(self._decode, decoding, decoding)
         return bool(chunks or decoding)
 
-    def _guard(self, verb: Callable[[Sequence[W]], None], work: Sequence[W], runs: Sequence[Run]) -> None:
+    def _guard(
+        self, verb: Callable[[abc.Sequence[W]], None], work: abc.Sequence[W], runs: abc.Sequence[Sequence]
+    ) -> None:
         """Do a verb; what it throws ends the runs that took part, never the loop."""
         try:
             verb(work)
@@ -103,7 +106,7 @@ class BatchWorker:
             for run in runs:
                 run.error = fault()
 
-    def _prefill(self, chunks: Sequence[Chunk]) -> None:
+    def _prefill(self, chunks: abc.Sequence[Chunk]) -> None:
         """Read chunks together, or each alone where one of them spoils it for all."""
         try:
             self._read(chunks)
@@ -112,7 +115,7 @@ class BatchWorker:
             for chunk in chunks:
                 self._guard(self._read, [chunk], [chunk.run])
 
-    def _read(self, chunks: Sequence[Chunk]) -> None:
+    def _read(self, chunks: abc.Sequence[Chunk]) -> None:
         self._see([chunk.run for chunk in chunks if chunk.start == 0])
         logits = self.runner.prefill(chunks)  # [B, V]
         ended = [index for index, chunk in enumerate(chunks) if chunk.last]
@@ -125,7 +128,7 @@ class BatchWorker:
                 chunk.run.features = None
         self._take(runs, tokens)
 
-    def _see(self, runs: Sequence[Run]) -> None:
+    def _see(self, runs: abc.Sequence[Sequence]) -> None:
         """Compute the image features that are not known yet, all in one pass and each image once."""
         runs = [run for run in runs if run.image_keys and run.features is None]
         unseen: dict[Hashable, np.ndarray] = {}
@@ -138,7 +141,7 @@ class BatchWorker:
         for key, values in found.items():
             self.features.put(key, values)
 
-    def _features(self, run: Run, found: Mapping[Hashable, torch.Tensor]) -> torch.Tensor:
+    def _features(self, run: Sequence, found: Mapping[Hashable, torch.Tensor]) -> torch.Tensor:
         """The features [N, H] of all images of a run: just `found`, known for long, or come since."""
         images = list[torch.Tensor]()
         for key, known in zip(run.image_keys, run.known, strict=True):
@@ -146,7 +149,7 @@ class BatchWorker:
             images.append(found[key] if kept is None else self.features.read(kept))
         return torch.cat(images) if len(images) > 1 else images[0]
 
-    def _decode(self, decoding: Sequence[Run]) -> None:
+    def _decode(self, decoding: abc.Sequence[Sequence]) -> None:
         running = self.schedule.running
         logits = self.runner.decode(running)  # [B, V]
         everyone = [run for pool in running for run in pool]
@@ -159,7 +162,7 @@ class BatchWorker:
         self.decoded += len(decoding)
         self._take(decoding, sample(logits, list(decoding)))
 
-    def _take(self, runs: Sequence[Run], tokens: Sequence[int]) -> None:
+    def _take(self, runs: abc.Sequence[Sequence], tokens: abc.Sequence[int]) -> None:
         for run, token in zip(runs, tokens, strict=True):
             try:
                 run.take(token, self.stop_ids)
@@ -168,7 +171,7 @@ class BatchWorker:
                 run.error = fault()
 
 
-def _tiles(run: Run) -> Iterable[tuple[Hashable, np.ndarray]]:
+def _tiles(run: Sequence) -> Iterable[tuple[Hashable, np.ndarray]]:
     """The key and the tiles [T, H, W, 3] of every image of a run that had to be cut."""
     if run.inputs is None:
         return ()

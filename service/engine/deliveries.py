@@ -3,18 +3,18 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Iterable
 
-from service.engine.generation import Generation, News
 from service.engine.request import Completion, FinishReason, Usage
-from service.engine.run import Run
+from service.engine.request_handle import RequestHandle, Update
+from service.engine.sequence import Sequence
 
 
 class Deliveries:
     """Collects news and hands them over together."""
 
     def __init__(self) -> None:
-        self._news: dict[AbstractEventLoop, list[tuple[Generation, News]]] = {}
+        self._news: dict[AbstractEventLoop, list[tuple[RequestHandle, Update]]] = {}
 
-    def add_text(self, run: Run) -> None:
+    def add_text(self, run: Sequence) -> None:
         """Queue what is new of an unfinished run for those who read along."""
         text = run.detokenizer
         if text is None:
@@ -25,16 +25,16 @@ class Deliveries:
         available = text.available
         for listener in readers:
             if available > listener.given:
-                self.add(listener, News(piece=text.text[listener.given : available]))
+                self.add(listener, Update(piece=text.text[listener.given : available]))
                 listener.given = available
 
-    def add_end(self, run: Run, listeners: Iterable[Generation]) -> None:
+    def add_end(self, run: Sequence, listeners: Iterable[RequestHandle]) -> None:
         """Queue the end of a run for all who waited for it."""
-        news = News(error=run.error) if run.error else News(completion=_completion(run))
+        news = Update(error=run.error) if run.error else Update(completion=_completion(run))
         for listener in listeners:
             self.add(listener, news)
 
-    def add(self, listener: Generation, news: News) -> None:
+    def add(self, listener: RequestHandle, news: Update) -> None:
         """Queue news for one."""
         self._news.setdefault(listener.loop, []).append((listener, news))
 
@@ -49,12 +49,12 @@ class Deliveries:
                     raise
 
 
-def _tell(batch: Iterable[tuple[Generation, News]]) -> None:
+def _tell(batch: Iterable[tuple[RequestHandle, Update]]) -> None:
     for listener, news in batch:
         listener.tell(news)
 
 
-def _completion(run: Run) -> Completion:
+def _completion(run: Sequence) -> Completion:
     usage = Usage(
         prompt_tokens=len(run.prompt), image_tiles=run.image_tiles, completion_tokens=len(run.answer)
     )

@@ -12,15 +12,15 @@ from collections import deque
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
 from service.engine.features import FeatureCache
-from service.engine.flights import Flights
-from service.engine.generation import Generation, News
 from service.engine.inputs import Tiling
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
-from service.engine.preparation import Decoder, Preparation
+from service.engine.preparation import ImageDecoder, Preparation
 from service.engine.request import Request
-from service.engine.run import Run
+from service.engine.request_handle import RequestHandle, Update
+from service.engine.request_table import RequestTable
 from service.engine.runner.choose import choose
+from service.engine.sequence import Sequence
 from service.engine.stats import EngineDescription, EngineStats
 from service.engine.warm_up import warm_up
 from service.engine.worker import Supervised, Worker, fault
@@ -35,14 +35,14 @@ TICK_SECONDS = 0.05
 class Engine:
     """One model on the devices of one replica."""
 
-    def __init__(self, loaded: LoadedModel, *, decoder: Decoder, options: EngineOptions) -> None:
+    def __init__(self, loaded: LoadedModel, *, decoder: ImageDecoder, options: EngineOptions) -> None:
         self.loaded = loaded
         self.options = options
         self.features = FeatureCache(options.feature_cache_bytes)
-        self.flights = Flights(options.slots + options.max_waiting)
+        self.requests = RequestTable(options.slots + options.max_waiting)
         self._intake = Intake(
             Preparation(loaded, decoder, self.features),
-            self.flights,
+            self.requests,
             threads=options.preparation_threads,
             wake=self._wake_up,
         )
@@ -50,7 +50,7 @@ class Engine:
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._wake = threading.Event()
         self._closing = False
-        self._gone: deque[Generation] = deque()
+        self._gone: deque[RequestHandle] = deque()
         self._deliveries = Deliveries()
         self._beat = time.monotonic()
 
@@ -62,8 +62,8 @@ class Engine:
         worker = choose(self.loaded, self.options, self.features)
         warm_up(worker, self.loaded)
         self.features.clear()
-        self.flights.slots = worker.slots
-        self.flights.limit = worker.slots + self.options.max_waiting
+        self.requests.slots = worker.slots
+        self.requests.limit = worker.slots + self.options.max_waiting
         self._intake.serve(worker)
         self._worker = worker
         self._beat = time.monotonic()
@@ -79,7 +79,7 @@ class Engine:
         if isinstance(self._worker, Supervised):
             self._worker.close()
 
-    def submit(self, request: Request) -> Generation:
+    def submit(self, request: Request) -> RequestHandle:
         """Take a request; to be called on the event loop that awaits its result.
 
         Raises RequestError with `overloaded` when too many wait, with `not_ready` once the engine has ended.
@@ -87,14 +87,14 @@ class Engine:
         """
         if self._worker is None or self._closing or not self._thread.is_alive():
             raise _not_ready()
-        run, listener = Run(request), Generation(self._cancel, deadline=request.deadline)
-        self.flights.open(run, listener)
+        run, listener = Sequence(request), RequestHandle(self._cancel, deadline=request.deadline)
+        self.requests.open(run, listener)
         self._intake.add(run)
         return listener
 
-    def check_room(self, client: str) -> None:
+    def check_admission(self, client: str) -> None:
         """Raise RequestError with `overloaded` where `submit` would for a request of this client now."""
-        self.flights.check_room(client)
+        self.requests.check_admission(client)
 
     def check(self) -> None:
         """Raise EngineStopped where the loop has ended or hangs in a step."""
@@ -126,7 +126,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Counters and gauges."""
-        worker, counters = self._running_worker(), self.flights.counters
+        worker, counters = self._running_worker(), self.requests.counters
         return EngineStats(
             waiting=self._intake.waiting,
             running=worker.active,
@@ -148,7 +148,7 @@ class Engine:
             raise EngineStopped("the engine has not been started")
         return self._worker
 
-    def _cancel(self, listener: Generation) -> None:
+    def _cancel(self, listener: RequestHandle) -> None:
         self._gone.append(listener)
         self._wake_up()
 
@@ -184,22 +184,22 @@ class Engine:
         """Forget requests that are cancelled or too late."""
         self._beat = now = time.monotonic()
         while self._gone:
-            self.flights.leave(self._gone.popleft())
-        for listener, error in self.flights.overdue(now):
-            self._deliveries.add(listener, News(error=error))
+            self.requests.leave(self._gone.popleft())
+        for listener, error in self.requests.overdue(now):
+            self._deliveries.add(listener, Update(error=error))
 
     def _give_out(self, worker: Worker) -> None:
         """Deliver the ends of runs that are done, and what is new of the others."""
         for run in worker.retire():
-            self._deliveries.add_end(run, self.flights.end(run))
+            self._deliveries.add_end(run, self.requests.end(run))
         for run in worker.running():
             self._deliveries.add_text(run)
         self._deliveries.hand_over()
 
     def _end(self, reason: RequestError) -> None:
         self._closing = True
-        for listener in self.flights.give_up():
-            self._deliveries.add(listener, News(error=reason))
+        for listener in self.requests.give_up():
+            self._deliveries.add(listener, Update(error=reason))
         self._deliveries.hand_over()
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 
 
 class FairQueue:
@@ -13,18 +13,18 @@ class FairQueue:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[str, deque[Run]] = {}
+        self._lines: dict[str, deque[Sequence]] = {}
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def append(self, run: Run) -> None:
+    def append(self, run: Sequence) -> None:
         """Queue a run behind those of its client; a client that had none comes last."""
         self._lines.setdefault(run.request.client, deque()).append(run)
         self._length += 1
 
-    def popleft(self) -> Run:
+    def popleft(self) -> Sequence:
         """The run whose turn it is. Raises IndexError where there is none."""
         if not self._lines:
             raise IndexError("the queue is empty")
@@ -36,7 +36,7 @@ class FairQueue:
         self._length -= 1
         return run
 
-    def keep(self, wanted: Callable[[Run], bool]) -> None:
+    def keep(self, wanted: Callable[[Sequence], bool]) -> None:
         """Forget the runs that are not wanted any more; the others keep their turn."""
         kept = {client: deque(filter(wanted, line)) for client, line in self._lines.items()}
         self._lines = {client: line for client, line in kept.items() if line}

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from service.engine.fair_queue import FairQueue
-from service.engine.flights import Flights
 from service.engine.preparation import Preparation, share_key
-from service.engine.run import Run
+from service.engine.request_table import RequestTable
+from service.engine.sequence import Sequence
 from service.engine.worker import Worker, fault
 from service.errors import RequestError
 
@@ -24,11 +24,11 @@ class Intake:
     """Prepares runs, those of different clients in turn. `wake` is called when one is ready."""
 
     def __init__(
-        self, preparation: Preparation, flights: Flights, *, threads: int, wake: Callable[[], None]
+        self, preparation: Preparation, requests: RequestTable, *, threads: int, wake: Callable[[], None]
     ) -> None:
-        self.arrived: deque[Run] = deque()
+        self.arrived: deque[Sequence] = deque()
         self._preparation = preparation
-        self._flights = flights
+        self._requests = requests
         self._wake = wake
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._lock = Lock()
@@ -40,10 +40,10 @@ class Intake:
         """Prepare for a worker from now on."""
         self._worker = worker
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Queue a run. Does not block."""
         with self._lock:
-            if len(self._queue) > len(self._flights):  # most were cancelled while they waited
+            if len(self._queue) > len(self._requests):  # most were cancelled while they waited
                 self._queue.keep(lambda waiting: not waiting.done)
             self._queue.append(run)
         self._feed()
@@ -78,11 +78,11 @@ class Intake:
                 except RuntimeError:  # closed meanwhile, which ends all that is in flight
                     return
 
-    def _prepare(self, run: Run, longest: int) -> None:
+    def _prepare(self, run: Sequence, longest: int) -> None:
         shared = False
         try:
             run.key = share_key(run.request)
-            shared = self._flights.share(run)
+            shared = self._requests.share(run)
             if not shared and not run.done:
                 self._preparation.prepare(run, longest=longest)
         except RequestError as error:

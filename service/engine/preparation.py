@@ -13,12 +13,12 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.features import FeatureCache
 from service.engine.inputs import DecodedTurn, KnownImage, Picture
 from service.engine.request import EncodedImage, Request
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 from service.media.tiles import TileSpec
 
 
-class Decoder(Protocol):
+class ImageDecoder(Protocol):
     """Reads image files. Safe to call from several threads; raises RequestError for what it cannot take."""
 
     def decode(self, data: bytes) -> Image.Image:
@@ -50,13 +50,13 @@ def images_of(request: Request) -> list[EncodedImage]:
 class Preparation:
     """Builds the inputs of runs for one model. Safe to call from several threads."""
 
-    def __init__(self, loaded: LoadedModel, decoder: Decoder, features: FeatureCache) -> None:
+    def __init__(self, loaded: LoadedModel, decoder: ImageDecoder, features: FeatureCache) -> None:
         self.loaded = loaded
         self.decoder = decoder
         self.features = features
         self.image_token = getattr(loaded.model.config, "image_token_id", None)
 
-    def prepare(self, run: Run, *, longest: int) -> None:
+    def prepare(self, run: Sequence, *, longest: int) -> None:
         """Fill in the run's prompt and limits; `longest` bounds prompt and answer together, in tokens.
 
         An image whose features are known is not even decoded.
@@ -78,7 +78,7 @@ class Preparation:
         run.image_positions = np.flatnonzero(np.asarray(run.prompt) == self.image_token)
         run.limit = allowed(len(run.prompt), request, longest)
 
-    def _pictures(self, run: Run) -> Iterator[Picture]:
+    def _pictures(self, run: Sequence) -> Iterator[Picture]:
         tiling = self.loaded.inputs.tiling
         for image, known in zip(images_of(run.request), run.known, strict=True):
             if known is not None:

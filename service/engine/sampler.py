@@ -3,19 +3,19 @@
 Letters: B rows, R of them drawn by chance, V vocabulary, N tokens of all penalised rows.
 """
 
-from collections.abc import Sequence
+from collections import abc
 from random import Random
 
 import torch
 
 from service.engine.request import Sampling
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 
 # Chance is below one; in float64 so is its product with this and any total.
 BELOW_ONE = 1 - 2**-40
 
 
-def sample(logits: torch.Tensor, runs: Sequence[Run]) -> list[int]:
+def sample(logits: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
     """The next token of each run. `logits` is [B, V]."""
     sampling = [run.request.sampling for run in runs]
     penalised = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
@@ -36,7 +36,7 @@ def generator_of(sampling: Sampling) -> Random | None:
     return Random(sampling.seed) if sampling.temperature > 0 else None  # noqa: S311 - no secret
 
 
-def penalise(logits: torch.Tensor, rows: Sequence[int], runs: Sequence[Run]) -> torch.Tensor:
+def penalise(logits: torch.Tensor, rows: abc.Sequence[int], runs: abc.Sequence[Sequence]) -> torch.Tensor:
     """Make tokens that a row's run has seen less likely: divide what is positive, multiply the rest. [B, V].
 
     Source: CTRL (Keskar et al., 2019), section 4.1, as transformers does it: the prompt counts too.
@@ -52,7 +52,7 @@ def penalise(logits: torch.Tensor, rows: Sequence[int], runs: Sequence[Run]) -> 
     return logits.index_put((row, column), after)
 
 
-def distribution(logits: torch.Tensor, sampling: Sequence[Sampling]) -> torch.Tensor:
+def distribution(logits: torch.Tensor, sampling: abc.Sequence[Sampling]) -> torch.Tensor:
     """Probabilities of the next token [R, V], float64, for logits [R, V].
 
     By temperature; then of the `top_k` likeliest tokens; then of the fewest of those that reach `top_p`.
@@ -66,7 +66,7 @@ def distribution(logits: torch.Tensor, sampling: Sequence[Sampling]) -> torch.Te
     return logits.double().softmax(-1)
 
 
-def _likeliest(logits: torch.Tensor, ranks: Sequence[int]) -> torch.Tensor:
+def _likeliest(logits: torch.Tensor, ranks: abc.Sequence[int]) -> torch.Tensor:
     """Leave the likeliest tokens of each row, as many as its rank; all where that is 0."""
     most = min(max(ranks), logits.shape[-1])
     rank = torch.tensor(ranks, device=logits.device)[:, None]  # [R, 1]
@@ -74,7 +74,7 @@ def _likeliest(logits: torch.Tensor, ranks: Sequence[int]) -> torch.Tensor:
     return logits.masked_fill((logits < least) & (rank > 0), float("-inf"))
 
 
-def _nucleus(logits: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
+def _nucleus(logits: torch.Tensor, shares: abc.Sequence[float]) -> torch.Tensor:
     """Leave the fewest tokens of each row whose probabilities reach its share, at least one; all at 1.
 
     Source: Holtzman et al., 2020, section 3.1.
@@ -88,7 +88,7 @@ def _nucleus(logits: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
     return logits.masked_fill(torch.empty_like(beyond).scatter_(1, order, beyond), float("-inf"))
 
 
-def draw(weights: torch.Tensor, runs: Sequence[Run]) -> list[int]:
+def draw(weights: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
     """A token of each row of `weights` [R, V], by the chance of its run."""
     chances = [run.generator.random() if run.generator is not None else 0.0 for run in runs]
     reached = weights.cumsum(-1)  # [R, V]

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.engine.pools import Place, Pool, Pools
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Tokens `start` to `end` of a run's prompt, to be read in this step."""
 
-    run: Run
+    run: Sequence
     start: int
     end: int
 
@@ -43,12 +43,12 @@ class Scheduler:
         self.prefill_tokens = prefill_tokens
         self.chunk_tokens = chunk_tokens
         self.move = move
-        self.waiting: deque[Run] = deque()
-        self._rows: dict[Pool, list[Run]] = {}
-        self._ended: list[Run] = []  # came to the head of the queue when they were done already
+        self.waiting: deque[Sequence] = deque()
+        self._rows: dict[Pool, list[Sequence]] = {}
+        self._ended: list[Sequence] = []  # came to the head of the queue when they were done already
 
     @property
-    def running(self) -> list[list[Run]]:
+    def running(self) -> list[list[Sequence]]:
         """The runs of each pool that has any, in the order of their rows."""
         return list(self._rows.values())
 
@@ -57,7 +57,7 @@ class Scheduler:
         """Runs that have a row."""
         return sum(map(len, self._rows.values()))
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Queue a prepared run."""
         self.waiting.append(run)
 
@@ -90,7 +90,7 @@ class Scheduler:
                     left -= end - run.filled
         return found
 
-    def retire(self) -> list[Run]:
+    def retire(self) -> list[Sequence]:
         """Free the rows of all runs that are done, move others into the gaps, and return the done ones."""
         retired, self._ended = self._ended, []
         if any(run.done for run in self.waiting):
@@ -101,7 +101,7 @@ class Scheduler:
             self._free(run)
         return retired
 
-    def _free(self, run: Run) -> None:
+    def _free(self, run: Sequence) -> None:
         place, run.place = run.place, None
         if place is None:
             return

@@ -7,7 +7,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.features import FeatureCache
 from service.engine.preparation import Preparation
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 from service.engine.worker import Worker
 from service.errors import RequestError, StartupError
 from service.media.tiles import TileSpec, cut
@@ -23,7 +23,7 @@ def warm_up(worker: Worker, loaded: LoadedModel) -> None:
     """
     preparation = Preparation(loaded, _Grey(), FeatureCache(0))
     for content in ((EncodedImage(b""), "?"), ("?",)):
-        run = Run(Request((Turn("user", content),), Sampling(TOKENS), shorten=True))
+        run = Sequence(Request((Turn("user", content),), Sampling(TOKENS), shorten=True))
         try:
             preparation.prepare(run, longest=worker.longest)
         except RequestError:
@@ -39,7 +39,7 @@ def warm_up(worker: Worker, loaded: LoadedModel) -> None:
 
 
 class _Grey:
-    """See `Decoder`: one image, whatever the file."""
+    """See `ImageDecoder`: one image, whatever the file."""
 
     def decode(self, data: bytes) -> Image.Image:  # noqa: ARG002
         return Image.new("RGB", (SIDE, SIDE), "grey")

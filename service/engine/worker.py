@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 
 Between = Callable[[], None]
@@ -19,7 +19,7 @@ class Worker(Protocol):
     prefilled: int
     decoded: int
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Take a prepared run."""
         ...
 
@@ -31,11 +31,11 @@ class Worker(Protocol):
         """
         ...
 
-    def running(self) -> Iterable[Run]:
+    def running(self) -> Iterable[Sequence]:
         """The runs that are being worked on."""
         ...
 
-    def retire(self) -> list[Run]:
+    def retire(self) -> list[Sequence]:
         """Let go of the runs that are done, waiting or not, and return them."""
         ...
 

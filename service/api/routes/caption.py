@@ -37,7 +37,7 @@ async def caption(request: Request) -> Response:
     for each new piece of text, then `caption` with the whole response, or `error`.
     """
     backend, client = backend_of(request), state_of(request.scope).key_name
-    backend.engine.check_room(client)
+    backend.engine.check_admission(client)
     body = await read_caption_body(request, backend.settings)
     charge(request, images=len(body.images), model=backend.settings.public_name)
     deadline = monotonic() + backend.settings.request_timeout

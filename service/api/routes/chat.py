@@ -30,7 +30,7 @@ async def create_chat_completion(request: Request) -> Response:
     OpenAI's API that this server does not support are refused by name, never ignored.
     """
     backend, client = backend_of(request), state_of(request.scope).key_name
-    backend.engine.check_room(client)
+    backend.engine.check_admission(client)
     body = await read_chat_body(request)
     charge(request, images=len(body.images), model=body.fields.model or backend.settings.public_name)
     handle = backend.engine.submit(await engine_request(body, backend, client=client))

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.errors import error_body, internal_error
 from service.api.request_state import state_of
-from service.engine.generation import Generation as RequestHandle
+from service.engine.request_handle import RequestHandle
 from service.errors import RequestError
 
 logger = logging.getLogger("capstan.api")

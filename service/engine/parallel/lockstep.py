@@ -13,9 +13,9 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.parallel.channel import Channel
 from service.engine.parallel.messages import Batch, Chosen, Ended, FromRank, Row, ToRank
 from service.engine.request import Request
-from service.engine.run import Run
 from service.engine.runner.joining import search_options
 from service.engine.sampler import generator_of, sample
+from service.engine.sequence import Sequence
 
 # A replica whose engine is slower than this to answer counts as dead already.
 ANSWER_SECONDS = 600.0
@@ -95,7 +95,7 @@ class _Follower(StoppingCriteria):
         return torch.tensor(self.lockstep.ended, device=input_ids.device)  # type: ignore[return-value]
 
 
-def _run(row: Row) -> Run:
+def _run(row: Row) -> Sequence:
     """What the sampler needs of a row."""
     request = Request((), row.sampling)
-    return Run(request, prompt=row.prompt, limit=row.limit, generator=generator_of(row.sampling))
+    return Sequence(request, prompt=row.prompt, limit=row.limit, generator=generator_of(row.sampling))

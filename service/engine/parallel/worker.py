@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.messages import Batch, Chosen, Ended, Failed, Finished, FromRank, Parcel, Row
-from service.engine.run import Run
 from service.engine.runner.joining import join
 from service.engine.runner.whole_batches import WholeBatches
+from service.engine.sequence import Sequence
 from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
@@ -23,10 +24,10 @@ AGREE_SECONDS = 5.0
 
 
 @dataclass
-class Flight:
+class ActiveBatch:
     """A batch that the ranks compute. `rows` stay in place; `outcomes` is what each rank said at its end."""
 
-    rows: list[Run]
+    rows: list[Sequence]
     heard: float
     tokens: int = 0
     outcomes: dict[int, Finished | Failed] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class ParallelWorker(WholeBatches):
         self.silence_seconds = silence_seconds
         # Tensors are joined here and travel from here, so the replica itself never touches a GPU.
         self._joining = replace(loaded, device=torch.device("cpu"))
-        self._flight: Flight | None = None
+        self._active_batch: ActiveBatch | None = None
 
     def check(self) -> None:
         """Raise EngineStopped where a rank is lost."""
@@ -69,9 +70,9 @@ class ParallelWorker(WholeBatches):
         """Begin a batch, or take what the ranks have computed of it."""
         if self.group.failure is not None:
             return self._fault([*self._queue, *self._batch])
-        if self._flight is None:
+        if self._active_batch is None:
             return self._begin()
-        self._follow(self._flight)
+        self._follow(self._active_batch)
         return True
 
     def _begin(self) -> bool:
@@ -88,48 +89,48 @@ class ParallelWorker(WholeBatches):
         whole = Batch(rows, parcels)
         for run in batch:
             run.inputs = None
-        self._flight = Flight(list(batch), heard=time.monotonic())
+        self._active_batch = ActiveBatch(list(batch), heard=time.monotonic())
         for rank in range(self.group.size):
             self.group.send(rank, whole if rank == 0 else whole.outline)
         self.prefilled += sum(len(run.prompt) for run in batch)
         return True
 
-    def _follow(self, flight: Flight) -> None:
+    def _follow(self, active: ActiveBatch) -> None:
         for rank, message in self.group.receive(STEP_SECONDS):
-            flight.heard = time.monotonic()
-            self._hear(flight, rank, message)
-        silence = time.monotonic() - flight.heard
-        if len(flight.outcomes) == self.group.size:
-            self._settle(flight)
-        elif flight.failed and silence > AGREE_SECONDS:
-            self.group.fail(f"ranks {sorted(flight.outcomes)} of {self.group.size} failed where others go on")
+            active.heard = time.monotonic()
+            self._hear(active, rank, message)
+        silence = time.monotonic() - active.heard
+        if len(active.outcomes) == self.group.size:
+            self._settle(active)
+        elif active.failed and silence > AGREE_SECONDS:
+            self.group.fail(f"ranks {sorted(active.outcomes)} of {self.group.size} failed where others go on")
         elif silence > self.silence_seconds:
             self.group.fail(
                 f"ranks have been silent for {silence:.0f} s; the limit is {self.silence_seconds:.0f}"
             )
 
-    def _hear(self, flight: Flight, rank: int, message: FromRank) -> None:
+    def _hear(self, active: ActiveBatch, rank: int, message: FromRank) -> None:
         if isinstance(message, Chosen):
-            self._take(flight, message.tokens)
+            self._take(active, message.tokens)
         elif isinstance(message, Finished | Failed):
-            flight.outcomes[rank] = message
+            active.outcomes[rank] = message
 
-    def _take(self, flight: Flight, tokens: Sequence[int]) -> None:
-        for run, token in zip(flight.rows, tokens, strict=True):
+    def _take(self, active: ActiveBatch, tokens: abc.Sequence[int]) -> None:
+        for run, token in zip(active.rows, tokens, strict=True):
             if not run.done:
                 run.take(token, self.loaded.stop_ids)
                 self.decoded += 1
-        flight.tokens += 1
-        self.group.send(0, Ended([run.done for run in flight.rows]))
+        active.tokens += 1
+        self.group.send(0, Ended([run.done for run in active.rows]))
 
-    def _settle(self, flight: Flight) -> None:
+    def _settle(self, active: ActiveBatch) -> None:
         """End a batch that every rank has ended."""
-        self._flight = None
-        if not flight.together:
-            self.group.fail(f"the {self.group.size} ranks are out of step after {flight.tokens} tokens")
-        self._fault(flight.rows)
+        self._active_batch = None
+        if not active.together:
+            self.group.fail(f"the {self.group.size} ranks are out of step after {active.tokens} tokens")
+        self._fault(active.rows)
 
-    def _fault(self, runs: Iterable[Run]) -> bool:
+    def _fault(self, runs: Iterable[Sequence]) -> bool:
         """Tell those that still wait for an answer that there will be none."""
         left = [run for run in runs if not run.done]
         for run in left:

@@ -8,7 +8,7 @@ from service.engine.prompt.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TextSpan:
     """Text between two special tokens, which is encoded as a whole since tokens span its parts."""
 
     parts: tuple[str | TextSlot, ...]
@@ -31,7 +31,7 @@ class Run:
         return all(isinstance(part, str) for part in self.parts)
 
 
-Item = list[int] | Run | ImageSlot
+Item = list[int] | TextSpan | ImageSlot
 
 
 class Skeleton:
@@ -50,12 +50,12 @@ class Skeleton:
                 run.append(piece)
                 continue
             before, after = vocabulary.eats_blanks(piece) if isinstance(piece, int) else (False, False)
-            self._close(Run(tuple(run), at_start, strip_left=eaten, strip_right=before))
+            self._close(TextSpan(tuple(run), at_start, strip_left=eaten, strip_right=before))
             run, at_start, eaten = [], False, after
             self._append([piece] if isinstance(piece, int) else piece)
-        self._close(Run(tuple(run), at_start, strip_left=eaten, strip_right=False))
+        self._close(TextSpan(tuple(run), at_start, strip_left=eaten, strip_right=False))
 
-    def _close(self, run: Run) -> None:
+    def _close(self, run: TextSpan) -> None:
         if run.parts:
             self._append(run.encode(self._vocabulary, ()) if run.constant else run)
 
@@ -73,7 +73,7 @@ class Skeleton:
         for item in self._items:
             if isinstance(item, list):
                 ids += item
-            elif isinstance(item, Run):
+            elif isinstance(item, TextSpan):
                 ids += item.encode(self._vocabulary, texts)
             else:
                 ids += next(shown)

@@ -1,6 +1,6 @@
 """The direct runner: InternVL models whose language model is Llama-like, layer by layer on fused weights."""
 
-from collections.abc import Sequence
+from collections import abc
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,14 @@ import torch
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import joined, normaliser_of
 from service.engine.pools import Place
-from service.engine.run import Run
 from service.engine.runner.cache import Cache
-from service.engine.runner.decoder import Decoder
 from service.engine.runner.graphs import DecodeGraphs, Record
+from service.engine.runner.language_model import LanguageModel
 from service.engine.runner.prompts import in_batches, read
 from service.engine.runner.rows import last_tokens, rows_of
 from service.engine.runner.vision import Vision
 from service.engine.schedule import Chunk
+from service.engine.sequence import Sequence
 
 # Language models whose layers are a plain Llama's, perhaps with biases or with norms of query and key.
 LANGUAGE_MODELS = ("llama", "qwen2", "qwen3")
@@ -67,7 +67,7 @@ class DirectRunner:
         self.device = loaded.device
         self.vision = Vision(model.model, model.config, normaliser_of(loaded))
         text = model.config.get_text_config()
-        self.decoder = Decoder(model.model.language_model, text, model.lm_head, loaded.context_length)
+        self.decoder = LanguageModel(model.model.language_model, text, model.lm_head, loaded.context_length)
         self.token_bytes = self.decoder.shape.token_bytes
         self.cache = Cache(self.decoder.shape, 0)
 
@@ -80,16 +80,16 @@ class DirectRunner:
         """Copy a row of the cache onto another."""
         self.cache.move(source, target, length)
 
-    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of images."""
         found = self.vision(joined(images, self.device))  # [T, image tokens a tile, H]
         return [part.flatten(0, 1) for part in found.split([len(tiles) for tiles in images])]  # each [N, H]
 
-    def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+    def prefill(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
         """Read chunks of prompts; logits in their order."""
         return in_batches(chunks, lambda batch: read(self.decoder, batch, self.cache))
 
-    def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
+    def decode(self, running: abc.Sequence[abc.Sequence[Sequence]]) -> torch.Tensor:
         """One token for every run."""
         if self.graphs is not None:
             return self.graphs.decode(running)

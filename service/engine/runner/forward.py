@@ -3,7 +3,8 @@
 Slower than the direct one, which it checks: both must give the same tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from transformers.cache_utils import CacheLayerMixin
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import normaliser_of, pixels
 from service.engine.pools import Place
-from service.engine.run import Run
 from service.engine.runner.cache import Cache, CacheShape
 from service.engine.runner.prompts import PromptBatch, embed, in_batches, place_of
 from service.engine.runner.rows import Rows, last_tokens, rows_of
 from service.engine.schedule import Chunk
+from service.engine.sequence import Sequence
 
 Exchange = Callable[[int, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -65,17 +66,17 @@ class ForwardRunner:
         """Copy a row of the cache onto another."""
         self.cache.move(source, target, length)
 
-    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of images."""
         seen = pixels(images, self.normalise, self.shape.device).to(self.shape.dtype)  # [T, 3, H, W]
         found = self.model.get_image_features(seen).pooler_output  # [T, image tokens a tile, H]
         return [part.flatten(0, 1) for part in found.split([len(tiles) for tiles in images])]  # each [N, H]
 
-    def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+    def prefill(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
         """Read chunks of prompts; logits in their order."""
         return in_batches(chunks, self._read)
 
-    def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
+    def decode(self, running: abc.Sequence[abc.Sequence[Sequence]]) -> torch.Tensor:
         """One token for every run, pool by pool."""
         ids = torch.tensor(last_tokens(running), device=self.shape.device)  # [B]
         found, first = [], 0

@@ -1,16 +1,16 @@
 """The fallback: models of other families through transformers' own `generate`, a few requests at a time."""
 
 import logging
-from collections.abc import Sequence
+from collections import abc
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from service.engine.run import Run
 from service.engine.runner.joining import join, search_options
 from service.engine.runner.whole_batches import WholeBatches
 from service.engine.sampler import generator_of, sample
+from service.engine.sequence import Sequence
 from service.engine.worker import Between, fault
 
 logger = logging.getLogger("capstan.engine")
@@ -21,7 +21,7 @@ class GenerateWorker(WholeBatches):
 
     name = "generate"
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Queue a run."""
         run.generator = generator_of(run.request.sampling)
         super().add(run)
@@ -41,7 +41,7 @@ class GenerateWorker(WholeBatches):
                     run.error = fault()
         return True
 
-    def _generate(self, batch: list[Run], between: Between) -> None:
+    def _generate(self, batch: list[Sequence], between: Between) -> None:
         inputs = join(batch, self.loaded)
         self.prefilled += sum(len(run.prompt) for run in batch)
         for run in batch:
@@ -61,7 +61,7 @@ class GenerateWorker(WholeBatches):
 class _Chooser(LogitsProcessor):
     """Leaves each row the one token that its own sampling chooses."""
 
-    def __init__(self, batch: Sequence[Run]) -> None:
+    def __init__(self, batch: abc.Sequence[Sequence]) -> None:
         self.batch = list(batch)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
@@ -74,7 +74,7 @@ class _Chooser(LogitsProcessor):
 class _Follower(StoppingCriteria):
     """Reads the tokens as they come, and says which rows have ended."""
 
-    def __init__(self, batch: Sequence[Run], stop_ids: frozenset[int], between: Between) -> None:
+    def __init__(self, batch: abc.Sequence[Sequence], stop_ids: frozenset[int], between: Between) -> None:
         self.batch = batch
         self.stop_ids = stop_ids
         self.between = between

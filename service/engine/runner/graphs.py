@@ -4,18 +4,18 @@ A graph is of fixed shape, so rows and lengths are rounded up to few sizes, and 
 that stay where they are. Rows beyond those in use write to free rows of the cache, which harms nobody.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from service.engine.pools import Pool
-from service.engine.run import Run
 from service.engine.runner.cache import Cache
-from service.engine.runner.decoder import Decoder
+from service.engine.runner.language_model import LanguageModel
 from service.engine.runner.rows import last_tokens, pool_of, rows_at
+from service.engine.sequence import Sequence
 from service.errors import DeviceError
 
 SHORTEST = 256
@@ -60,14 +60,14 @@ class Step:
 class DecodeGraphs:
     """Decodes through recorded steps; the least recently used are forgotten."""
 
-    def __init__(self, decoder: Decoder, cache: Cache, record: Record) -> None:
+    def __init__(self, decoder: LanguageModel, cache: Cache, record: Record) -> None:
         self.decoder = decoder
         self.cache = cache
         self.record = record
         self.steps: OrderedDict[tuple[Part, ...], Step] = OrderedDict()
 
-    def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
-        """One token for every run: logits [B, V], as `Decoder.decode` gives them."""
+    def decode(self, running: abc.Sequence[abc.Sequence[Sequence]]) -> torch.Tensor:
+        """One token for every run: logits [B, V], as `LanguageModel.decode` gives them."""
         parts = tuple(map(_part, running))
         ids, positions = _padded(parts, running)
         step = self.steps.get(parts)
@@ -102,7 +102,7 @@ def round_up(number: int, least: int) -> int:
     return max(least, 1 << (number - 1).bit_length())
 
 
-def _part(runs: Sequence[Run]) -> Part:
+def _part(runs: abc.Sequence[Sequence]) -> Part:
     pool = pool_of(runs)
     return Part(
         start=pool.start,
@@ -112,7 +112,9 @@ def _part(runs: Sequence[Run]) -> Part:
     )
 
 
-def _padded(parts: Sequence[Part], running: Sequence[Sequence[Run]]) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(
+    parts: abc.Sequence[Part], running: abc.Sequence[abc.Sequence[Sequence]]
+) -> tuple[torch.Tensor, torch.Tensor]:
     ids, positions = list[int](), list[int]()
     for part, runs in zip(parts, running, strict=True):
         spare = [0] * (part.rows - len(runs))
@@ -122,7 +124,7 @@ def _padded(parts: Sequence[Part], running: Sequence[Sequence[Run]]) -> tuple[to
 
 
 def _without_padding(
-    output: torch.Tensor, parts: Sequence[Part], running: Sequence[Sequence[Run]]
+    output: torch.Tensor, parts: abc.Sequence[Part], running: abc.Sequence[abc.Sequence[Sequence]]
 ) -> torch.Tensor:
     """The rows of `output` [B padded, V] that belong to runs."""
     shares = output.split([part.rows for part in parts])

@@ -1,13 +1,13 @@
 """The tensors of several prompts joined into the inputs of one `generate`."""
 
-from collections.abc import Sequence
+from collections import abc
 from typing import Any
 
 import torch
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import normaliser_of, pixels
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 
 
 def search_options(loaded: LoadedModel) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def search_options(loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-def form(run: Run) -> object:
+def form(run: Sequence) -> object:
     """What must be alike for tensors to be joined: names, types, and all sides but the first."""
     extra = run.inputs.extra if run.inputs else {}
     return tuple(
@@ -36,7 +36,7 @@ def _per_token(name: str) -> bool:
     return name in ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "position_ids")
 
 
-def join(batch: Sequence[Run], loaded: LoadedModel) -> dict[str, torch.Tensor]:
+def join(batch: abc.Sequence[Sequence], loaded: LoadedModel) -> dict[str, torch.Tensor]:
     """The inputs of `generate` for a batch: prompts padded on the left, other tensors one after the other."""
     longest = max(len(run.prompt) for run in batch)
     ids = torch.full((len(batch), longest), loaded.pad_id)  # [B, S]

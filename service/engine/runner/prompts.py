@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from service.engine.pools import Place
 from service.engine.runner.cache import Cache
-from service.engine.runner.decoder import Decoder, DecoderLayer
+from service.engine.runner.language_model import LanguageModel, TextLayer
 from service.engine.schedule import Chunk
 
 # Rows of a batch are padded to its longest; rows shorter than this part of it go into a batch of their own.
@@ -66,7 +66,7 @@ def place_of(chunk: Chunk) -> Place:
     return chunk.run.place
 
 
-def read(decoder: Decoder, batch: PromptBatch, cache: Cache) -> torch.Tensor:
+def read(decoder: LanguageModel, batch: PromptBatch, cache: Cache) -> torch.Tensor:
     """Read a batch into the cache; logits [B, V] after the last token of each chunk."""
     device, lengths = decoder.embedding.device, batch.lengths
     longest, start, pool = max(lengths), batch.start, place_of(batch.chunks[0]).pool
@@ -117,7 +117,7 @@ def embed(
 
 
 def _attend(
-    layer: DecoderLayer,
+    layer: TextLayer,
     x: torch.Tensor,
     query: torch.Tensor,
     key: torch.Tensor,

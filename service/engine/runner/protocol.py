@@ -6,15 +6,15 @@ heads, G = A / K query heads a key-value head, D channels of a head, L cached to
 feed-forward network, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections import abc
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from service.engine.pools import Place
-from service.engine.run import Run
 from service.engine.schedule import Chunk
+from service.engine.sequence import Sequence
 
 
 class BatchRunner(Protocol):
@@ -31,15 +31,15 @@ class BatchRunner(Protocol):
         """Copy the first `length` tokens of a row of the cache onto another of its pool."""
         ...
 
-    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of images, each its tiles as uint8 [T, H, W, 3] in and [N, H] out, N image tokens."""
         ...
 
-    def prefill(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+    def prefill(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
         """Read chunks of prompts into the cache; logits [B, V] after the last token of each."""
         ...
 
-    def decode(self, running: Sequence[Sequence[Run]]) -> torch.Tensor:
+    def decode(self, running: abc.Sequence[abc.Sequence[Sequence]]) -> torch.Tensor:
         """Write the last token of every run into the cache; logits [B, V] of the next.
 
         `running` lists the runs of each pool that has any, in the order of their rows. Runs whose prompt is

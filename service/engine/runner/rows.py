@@ -1,13 +1,13 @@
 """Rows of the cache that take part in a decode step."""
 
-from collections.abc import Sequence
+from collections import abc
 from dataclasses import dataclass
 
 import torch
 
 from service.engine.pools import Pool
-from service.engine.run import Run
 from service.engine.runner.cache import Cache
+from service.engine.sequence import Sequence
 
 # A decode step reads the cache in multiples of this many tokens, so that masks have few shapes.
 LENGTH_STEP = 16
@@ -29,12 +29,12 @@ class Rows:
     mask: torch.Tensor
 
 
-def rows_of(cache: Cache, running: Sequence[Sequence[Run]]) -> list[Rows]:
+def rows_of(cache: Cache, running: abc.Sequence[abc.Sequence[Sequence]]) -> list[Rows]:
     """The rows of all pools in which there are runs, in their order."""
     return [_rows(cache, runs) for runs in running]
 
 
-def pool_of(runs: Sequence[Run]) -> Pool:
+def pool_of(runs: abc.Sequence[Sequence]) -> Pool:
     """The pool in whose first rows runs are."""
     place = runs[0].place
     if place is None:
@@ -42,12 +42,12 @@ def pool_of(runs: Sequence[Run]) -> Pool:
     return place.pool
 
 
-def last_tokens(running: Sequence[Sequence[Run]]) -> list[int]:
+def last_tokens(running: abc.Sequence[abc.Sequence[Sequence]]) -> list[int]:
     """The tokens that a decode step writes, pool by pool; any where a prompt is still being read."""
     return [run.answer[-1] if run.answer else 0 for runs in running for run in runs]
 
 
-def _rows(cache: Cache, runs: Sequence[Run]) -> Rows:
+def _rows(cache: Cache, runs: abc.Sequence[Sequence]) -> Rows:
     pool = pool_of(runs)
     positions = [run.filled for run in runs]
     length = -(-(max(positions) + 1) // LENGTH_STEP) * LENGTH_STEP

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.detokenizer import Detokenizer
-from service.engine.run import Run
 from service.engine.runner.joining import form
+from service.engine.sequence import Sequence
 
 LARGEST_BATCH = 16
 
@@ -22,8 +22,8 @@ class WholeBatches:
         self.slots = LARGEST_BATCH
         self.prefilled = 0
         self.decoded = 0
-        self._queue: deque[Run] = deque()
-        self._batch: list[Run] = []
+        self._queue: deque[Sequence] = deque()
+        self._batch: list[Sequence] = []
 
     @property
     def waiting(self) -> int:
@@ -35,23 +35,23 @@ class WholeBatches:
         """Runs of the batch."""
         return len(self._batch)
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Queue a run."""
         run.detokenizer = Detokenizer(self.loaded.tokenizer, run.request.sampling.stop)
         self._queue.append(run)
 
-    def running(self) -> Iterable[Run]:
+    def running(self) -> Iterable[Sequence]:
         """The runs of the batch."""
         return self._batch
 
-    def retire(self) -> list[Run]:
+    def retire(self) -> list[Sequence]:
         """Let go of the runs that are done; the rest of their batch goes on without them."""
         ended = [run for run in (*self._queue, *self._batch) if run.done]
         self._queue = deque(run for run in self._queue if not run.done)
         self._batch = [run for run in self._batch if not run.done]
         return ended
 
-    def _next_batch(self) -> list[Run]:
+    def _next_batch(self) -> list[Sequence]:
         """The first waiting run and those after it whose tensors can be joined with its own."""
         waiting = [run for run in self._queue if not run.done]
         batch = [run for run in waiting if form(run) == form(waiting[0])][:LARGEST_BATCH]

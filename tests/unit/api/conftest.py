@@ -51,7 +51,7 @@ class StubEngine:
     def cancel(self) -> None:
         self.cancelled = True
 
-    def check_room(self, client: str) -> None:
+    def check_admission(self, client: str) -> None:
         if self.full:
             raise RequestError(ErrorCode.OVERLOADED, f"no room for {client}")
 

@@ -4,13 +4,13 @@ import pytest
 
 from service.engine.fair_queue import FairQueue
 from service.engine.request import Request, Sampling
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 
 
 def queued(*clients: str) -> FairQueue:
     queue = FairQueue()
     for client in clients:
-        queue.append(Run(Request((), Sampling(4), client=client)))
+        queue.append(Sequence(Request((), Sampling(4), client=client)))
     return queue
 
 
@@ -20,7 +20,7 @@ def drained(queue: FairQueue) -> str:
 
 def test_one_client_is_served_in_order() -> None:
     """Runs of one client, or of nobody in particular, come in the order of their arrival."""
-    queue, runs = FairQueue(), [Run(Request((), Sampling(n))) for n in range(1, 5)]
+    queue, runs = FairQueue(), [Sequence(Request((), Sampling(n))) for n in range(1, 5)]
     for run in runs:
         queue.append(run)
     assert [queue.popleft() for _ in runs] == runs
@@ -34,7 +34,7 @@ def test_clients_take_turns() -> None:
 def test_a_client_that_comes_late_waits_for_one_of_each() -> None:
     """A newcomer is served after one run of each client that was there."""
     queue = queued(*"aaaabbbb")
-    queue.append(Run(Request((), Sampling(4), client="c")))
+    queue.append(Sequence(Request((), Sampling(4), client="c")))
     assert drained(queue).index("c") == 2
 
 
@@ -43,7 +43,7 @@ def test_a_client_that_comes_back_has_no_advantage() -> None:
     queue = queued(*"ab")
     assert queue.popleft().request.client == "a"
     for client in "aab":
-        queue.append(Run(Request((), Sampling(4), client=client)))
+        queue.append(Sequence(Request((), Sampling(4), client=client)))
     assert drained(queue) == "baba"
 
 

@@ -9,8 +9,8 @@ from service.engine.engine import Engine
 from service.engine.features import FeatureCache
 from service.engine.preparation import Preparation
 from service.engine.request import FinishReason
-from service.engine.run import Run
 from service.engine.runner.generate import GenerateWorker
+from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
@@ -66,11 +66,11 @@ def test_a_short_answer_does_not_wait_for_a_long_one() -> None:
     """A run that ends before its batch is retired at once."""
     worker = GenerateWorker(without_stops())
     preparation = Preparation(without_stops(), DECODER, FeatureCache(0))
-    runs = [Run(ask("?", max_tokens=limit)) for limit in (3, 9)]
+    runs = [Sequence(ask("?", max_tokens=limit)) for limit in (3, 9)]
     for run in runs:
         preparation.prepare(run, longest=100)
         worker.add(run)
-    ends = list[tuple[Run, int]]()
+    ends = list[tuple[Sequence, int]]()
     worker.step(lambda: ends.extend((run, len(runs[1].answer)) for run in worker.retire()))
     assert ends == [(runs[0], 3), (runs[1], 9)]
 

@@ -7,11 +7,11 @@ import torch
 
 from service.engine.pools import Place, Pool
 from service.engine.request import Request, Sampling
-from service.engine.run import Run
 from service.engine.runner import graphs
 from service.engine.runner.direct import DirectRunner
 from service.engine.runner.graphs import round_up
 from service.engine.schedule import Chunk
+from service.engine.sequence import Sequence
 from tests.unit.engine.running import embedded
 
 TOKENS = 1000
@@ -29,12 +29,12 @@ class Replayed:
         self.output.copy_(self.step())
 
 
-def prompts(runner: DirectRunner, *places: Place) -> list[list[Run]]:
+def prompts(runner: DirectRunner, *places: Place) -> list[list[Sequence]]:
     """Runs of different lengths whose prompts have been read, pool by pool."""
-    running: dict[Pool, list[Run]] = {}
+    running: dict[Pool, list[Sequence]] = {}
     for number, place in enumerate(places):
         prompt = list(range(10, 15 + 3 * number))
-        run = Run(Request((), Sampling(8)), prompt=prompt, limit=8, place=place)
+        run = Sequence(Request((), Sampling(8)), prompt=prompt, limit=8, place=place)
         runner.prefill([Chunk(run, 0, len(prompt))])
         run.filled, run.answer = len(prompt), [20 + number]
         running.setdefault(place.pool, []).append(run)

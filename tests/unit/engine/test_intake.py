@@ -8,7 +8,7 @@ from service.engine.engine import Engine
 from service.engine.features import FeatureCache
 from service.engine.options import EngineOptions
 from service.engine.preparation import Preparation, share_key
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 from service.media.decode import ImageLimits
 from service.media.local_decoder import LocalDecoder
 from service.media.tiles import TileSpec
@@ -88,7 +88,7 @@ def test_tiles_and_features_are_let_go_of_once_read() -> None:
     """A run whose prompt has been read keeps neither the tiles of its images nor their features."""
     with running(without_stops()) as engine:
 
-        async def look() -> Run:
+        async def look() -> Sequence:
             generation = engine.submit(ask(picture(1), "?", max_tokens=2000))
             await until(lambda: engine.stats().decode_tokens > 2)
             (run,) = engine._worker.running()  # type: ignore[union-attr]
@@ -114,7 +114,7 @@ def test_an_image_is_known_only_with_its_features() -> None:
     """When the features of an image were let go of, it is decoded again."""
     preparation = Preparation(embedded(), DECODER, FeatureCache(0))
     for _ in range(2):
-        run = Run(ask(picture(1), "?"))
+        run = Sequence(ask(picture(1), "?"))
         preparation.prepare(run, longest=100)
         assert run.inputs is not None
         assert run.inputs.tiles

@@ -10,15 +10,15 @@ from transformers import (
 )
 
 from service.engine.request import Request, Sampling
-from service.engine.run import Run
 from service.engine.sampler import distribution, draw, generator_of, penalise, sample
+from service.engine.sequence import Sequence
 
 VOCABULARY = 50
 
 
-def run_of(**sampling: object) -> Run:
+def run_of(**sampling: object) -> Sequence:
     request = Request((), Sampling(8, **sampling))  # type: ignore[arg-type]
-    return Run(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
+    return Sequence(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
 
 
 def logits(rows: int, seed: int = 0) -> torch.Tensor:

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from service.engine.pools import Place, Pools
 from service.engine.request import FinishReason, Request, Sampling
-from service.engine.run import Run
 from service.engine.schedule import Chunk, Scheduler
+from service.engine.sequence import Sequence
 
 
 class Moves:
@@ -20,8 +20,8 @@ class Moves:
         self.seen.append((source.row, target.row, length))
 
 
-def run_of(prompt: int, limit: int = 1) -> Run:
-    return Run(Request((), Sampling(limit)), prompt=list(range(prompt)), limit=limit)
+def run_of(prompt: int, limit: int = 1) -> Sequence:
+    return Sequence(Request((), Sampling(limit)), prompt=list(range(prompt)), limit=limit)
 
 
 def scheduler(
@@ -35,7 +35,7 @@ def scheduler(
     return Scheduler(pools, slots=slots, prefill_tokens=prefill_tokens, move=moves or Moves())
 
 
-def started(schedule: Scheduler, *runs: Run) -> None:
+def started(schedule: Scheduler, *runs: Sequence) -> None:
     for run in runs:
         schedule.add(run)
     schedule.admit()
@@ -145,7 +145,7 @@ def test_freeing_the_last_row_moves_nothing() -> None:
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20), st.integers(0, 5)), max_size=60))
 def test_rows_and_books_agree_whatever_comes_and_goes(events: list[tuple[int, int, int]]) -> None:
     """After any arrivals and ends every run stands in its row, and every row is accounted for."""
-    cache: dict[Place, Run] = {}
+    cache: dict[Place, Sequence] = {}
 
     def move(source: Place, target: Place, length: int) -> None:
         assert length == cache[source].filled
@@ -153,7 +153,7 @@ def test_rows_and_books_agree_whatever_comes_and_goes(events: list[tuple[int, in
 
     pools = Pools(176, (16, 64), rows=4)
     schedule = Scheduler(pools, slots=4, prefill_tokens=10, move=move)
-    everyone, retired = list[Run](), list[Run]()
+    everyone, retired = list[Sequence](), list[Sequence]()
     for prompt, limit, ends in events:
         run = run_of(prompt, limit)
         everyone.append(run)

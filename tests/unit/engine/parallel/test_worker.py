@@ -14,7 +14,7 @@ from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.messages import Batch, Chosen, Ended, Failed, Finished, FromRank, ToRank
 from service.engine.parallel.worker import ParallelWorker
 from service.engine.request import FinishReason, Request, Sampling
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 from service.engine.worker import Supervised
 from service.errors import EngineStopped, ErrorCode
 from tests.unit.engine.running import embedded
@@ -63,9 +63,9 @@ def worker(group: PlayedGroup) -> ParallelWorker:
     return ParallelWorker(loaded, silence_seconds=60)
 
 
-def add(worker: ParallelWorker, *, limit: int = 3, **sampling: Any) -> Run:
+def add(worker: ParallelWorker, *, limit: int = 3, **sampling: Any) -> Sequence:
     """A run of a prompt of two tokens."""
-    run = Run(Request((), Sampling(limit, **sampling)), prompt=[7, 8], limit=limit)
+    run = Sequence(Request((), Sampling(limit, **sampling)), prompt=[7, 8], limit=limit)
     worker.add(run)
     return run
 

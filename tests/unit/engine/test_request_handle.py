@@ -4,19 +4,19 @@ import asyncio
 
 import pytest
 
-from service.engine.generation import Generation, News
 from service.engine.request import Completion, FinishReason, Usage
+from service.engine.request_handle import RequestHandle, Update
 from service.errors import ErrorCode, RequestError
 
 END = Completion("a red circle", FinishReason.STOP, Usage(1, 0, 3))
 FAULT = RequestError(ErrorCode.INTERNAL_ERROR, "the server failed")
 
 
-def generation() -> Generation:
-    return Generation(lambda _: None)
+def generation() -> RequestHandle:
+    return RequestHandle(lambda _: None)
 
 
-async def pieces(one: Generation) -> list[str]:
+async def pieces(one: RequestHandle) -> list[str]:
     return [piece async for piece in one.stream()]
 
 
@@ -25,7 +25,7 @@ def test_a_stream_that_begins_after_the_end_gives_the_whole_text() -> None:
 
     async def late() -> list[str]:
         one = generation()
-        one.tell(News(completion=END))
+        one.tell(Update(completion=END))
         return await pieces(one)
 
     assert asyncio.run(late()) == ["a red circle"]
@@ -38,7 +38,7 @@ def test_a_stream_ends_with_what_no_piece_has_given() -> None:
         one = generation()
         reading = asyncio.ensure_future(pieces(one))
         await asyncio.sleep(0)
-        for news in (News("a r"), News("ed"), News(completion=END)):
+        for news in (Update("a r"), Update("ed"), Update(completion=END)):
             one.tell(news)
         return await reading
 
@@ -56,7 +56,7 @@ def test_a_stream_gives_each_piece_as_it_comes() -> None:
                 found.append(piece)
 
         reading = asyncio.ensure_future(read())
-        for news in (News("a r"), News("ed"), News(completion=END)):
+        for news in (Update("a r"), Update("ed"), Update(completion=END)):
             await asyncio.sleep(0)
             one.tell(news)
             await asyncio.sleep(0)
@@ -76,8 +76,8 @@ def test_text_that_came_before_an_error_is_given_out() -> None:
         stream = one.stream()
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
-        one.tell(News("a r"))
-        one.tell(News(error=FAULT))
+        one.tell(Update("a r"))
+        one.tell(Update(error=FAULT))
         found.append(await waiting)
         with pytest.raises(RequestError, match="the server failed"):
             await anext(stream)
@@ -93,8 +93,8 @@ def test_an_error_ends_a_stream() -> None:
         one = generation()
         reading = asyncio.ensure_future(pieces(one))
         await asyncio.sleep(0)
-        one.tell(News("a"))
-        one.tell(News(error=FAULT))
+        one.tell(Update("a"))
+        one.tell(Update(error=FAULT))
         for waiting in (reading, one.result()):
             with pytest.raises(RequestError, match="the server failed"):
                 await waiting
@@ -106,7 +106,7 @@ def test_cancelling_ends_what_waits() -> None:
     """Whoever awaits a result or reads a stream of a cancelled request is told by a cancellation."""
 
     async def cancelled() -> None:
-        for read in (Generation.result, pieces):
+        for read in (RequestHandle.result, pieces):
             one = generation()
             reading = asyncio.ensure_future(read(one))
             await asyncio.sleep(0)
@@ -120,12 +120,12 @@ def test_cancelling_ends_what_waits() -> None:
 def test_cancelling_is_passed_on_once() -> None:
     """The engine hears once of a request that is given up, and not of one that has ended."""
 
-    async def twice() -> list[Generation]:
-        heard = list[Generation]()
-        one, ended = Generation(heard.append), Generation(heard.append)
+    async def twice() -> list[RequestHandle]:
+        heard = list[RequestHandle]()
+        one, ended = RequestHandle(heard.append), RequestHandle(heard.append)
         one.cancel()
         one.cancel()
-        ended.tell(News(completion=END))
+        ended.tell(Update(completion=END))
         ended.cancel()
         assert heard == [one]
         assert await ended.result() == END
@@ -139,7 +139,7 @@ def test_a_result_can_be_asked_for_twice() -> None:
 
     async def twice() -> None:
         one = generation()
-        one.tell(News(completion=END))
+        one.tell(Update(completion=END))
         assert await one.result() == await one.result() == END
         assert one.completion == END
 

@@ -16,11 +16,11 @@ from service.errors import RequestError
 
 if TYPE_CHECKING:
     from service.engine.detokenizer import Detokenizer
-    from service.engine.generation import Generation
+    from service.engine.request_handle import RequestHandle
 
 
 @dataclass(eq=False)
-class Run:
+class Sequence:
     """The state of a sequence. Only the engine's own thread writes it once it is prepared.
 
     `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
@@ -30,7 +30,7 @@ class Run:
     """
 
     request: Request
-    listeners: list["Generation"] = field(default_factory=list)
+    listeners: list["RequestHandle"] = field(default_factory=list)
     key: Hashable | None = None
     inputs: ModelInputs | None = None
     image_keys: tuple[Hashable, ...] = ()

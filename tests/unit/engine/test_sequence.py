@@ -2,18 +2,18 @@
 
 from service.engine.detokenizer import Detokenizer
 from service.engine.request import FinishReason, Request, Sampling
-from service.engine.run import Run
+from service.engine.sequence import Sequence
 from tests.unit.engine.test_detokenizer import Bytes
 
 STOP = frozenset({0})
 
 
-def run_of(limit: int = 9, *stop: str) -> Run:
+def run_of(limit: int = 9, *stop: str) -> Sequence:
     request = Request((), Sampling(limit, stop=stop))
-    return Run(request, limit=limit, detokenizer=Detokenizer(Bytes(), stop))
+    return Sequence(request, limit=limit, detokenizer=Detokenizer(Bytes(), stop))
 
 
-def write(run: Run, data: bytes) -> tuple[str, FinishReason | None]:
+def write(run: Sequence, data: bytes) -> tuple[str, FinishReason | None]:
     for token in data:
         if not run.done:
             run.take(token, STOP)

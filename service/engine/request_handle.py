@@ -9,7 +9,7 @@ from service.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Update:
     """What has happened to a request: more text, and at the end its completion or error."""
 
     piece: str = ""
@@ -22,14 +22,14 @@ class News:
         return self.completion is not None or self.error is not None
 
 
-class Generation:
+class RequestHandle:
     """A request that the engine has taken. Belongs to the event loop that submitted it.
 
     `deadline`, a moment of ``time.monotonic()``, is this request's own, though others may share its run.
     `streamed` and `given` are the engine's: whether pieces are wanted, and the characters given out so far.
     """
 
-    def __init__(self, cancel: Callable[["Generation"], None], *, deadline: float | None = None) -> None:
+    def __init__(self, cancel: Callable[["RequestHandle"], None], *, deadline: float | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.deadline = deadline
         self.completion: Completion | None = None
@@ -39,7 +39,7 @@ class Generation:
         self._cancel = cancel
         self._text = ""  # told, but not given out yet
         self._reader: asyncio.Future[None] | None = None
-        self._final: asyncio.Future[News] = self.loop.create_future()
+        self._final: asyncio.Future[Update] = self.loop.create_future()
 
     async def result(self) -> Completion:
         """The whole text. A caller that is cancelled cancels the request.
@@ -86,7 +86,7 @@ class Generation:
             self._wake_reader()
             self._cancel(self)
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: Update) -> None:
         """Take in news, on the event loop."""
         if self._final.done():
             return
@@ -100,7 +100,7 @@ class Generation:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _completed(self, news: News) -> Completion:
+    def _completed(self, news: Update) -> Completion:
         if news.error is not None:
             # A fresh one: an exception that is raised twice carries both tracebacks.
             raise RequestError(news.error.code, news.error.message, field=news.error.field)

@@ -13,7 +13,7 @@ from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderLayer:
+class TextLayer:
     """Attention with grouped heads, then a gated network."""
 
     before: Norm
@@ -26,7 +26,7 @@ class DecoderLayer:
     down: Linear
 
 
-class Decoder:
+class LanguageModel:
     """Runs the layers. `model` is transformers' language model without its head, `config` its text config."""
 
     def __init__(self, model: Any, config: Any, head: Any, context_length: int) -> None:  # noqa: ANN401
@@ -55,7 +55,7 @@ class Decoder:
         return self.cosine[positions], self.sine[positions]
 
     def project(
-        self, layer: DecoderLayer, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+        self, layer: TextLayer, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Query [..., A, D], and key and value together [..., 2K, D], of a layer for its input x [..., H].
 
@@ -72,7 +72,7 @@ class Decoder:
         turned.mul_(cosine).addcmul_(across, sine)
         return query, both
 
-    def feed_forward(self, layer: DecoderLayer, x: torch.Tensor) -> torch.Tensor:
+    def feed_forward(self, layer: TextLayer, x: torch.Tensor) -> torch.Tensor:
         """The gated network of a layer, added to its input x [N, H]."""
         gate, up = layer.gate_up(layer.after(x)).chunk(2, -1)  # each [N, I]
         return layer.down.add_to(x, silu(gate) * up)
@@ -109,10 +109,10 @@ class Decoder:
         return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def _layer(layer: Any) -> DecoderLayer:  # noqa: ANN401 - a decoder layer of transformers
+def _layer(layer: Any) -> TextLayer:  # noqa: ANN401 - a decoder layer of transformers
     attention, mlp = layer.self_attn, layer.mlp
     normed = hasattr(attention, "q_norm")
-    return DecoderLayer(
+    return TextLayer(
         before=norm(layer.input_layernorm),
         qkv=fuse(attention.q_proj, attention.k_proj, attention.v_proj),
         query_norm=norm(attention.q_norm) if normed else None,

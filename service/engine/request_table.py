@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import inf
 from threading import Lock
 
-from service.engine.generation import Generation
-from service.engine.run import Run
+from service.engine.request_handle import RequestHandle
+from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 
 
@@ -27,7 +27,7 @@ class Counters:
 GREED = 3
 
 
-class Flights:
+class RequestTable:
     """All requests in flight, at most `limit` of them, of which `slots` run. Used by several threads.
 
     A run without anybody who waits for it is cancelled.
@@ -38,23 +38,23 @@ class Flights:
         self.slots = slots
         self.counters = Counters()
         self._lock = Lock()
-        self._owner: dict[Generation, Run] = {}
-        self._clients: dict[Generation, str] = {}
+        self._owner: dict[RequestHandle, Sequence] = {}
+        self._clients: dict[RequestHandle, str] = {}
         self._held: Counter[str] = Counter()
-        self._shared: dict[Hashable, Run] = {}
+        self._shared: dict[Hashable, Sequence] = {}
         self._next_deadline = inf
 
     def __len__(self) -> int:
         return len(self._owner)
 
-    def open(self, run: Run, listener: Generation) -> None:
+    def open(self, run: Sequence, listener: RequestHandle) -> None:
         """Take a request with a run of its own.
 
         Raises RequestError with `overloaded` at the limit, or where its client holds too many of the places.
         """
         client = run.request.client
         with self._lock:
-            self._check_room(client)
+            self._check_admission(client)
             run.listeners.append(listener)
             self._owner[listener] = run
             self._clients[listener] = client
@@ -62,12 +62,12 @@ class Flights:
             if listener.deadline is not None:
                 self._next_deadline = min(self._next_deadline, listener.deadline)
 
-    def check_room(self, client: str) -> None:
+    def check_admission(self, client: str) -> None:
         """Raise RequestError where `open` would, for who would rather know before a body is read."""
         with self._lock:
-            self._check_room(client)
+            self._check_admission(client)
 
-    def share(self, run: Run) -> bool:
+    def share(self, run: Sequence) -> bool:
         """Let those who wait for a run wait for one with the same key instead, if there is one."""
         with self._lock:
             if run.key is None or run.done:
@@ -82,13 +82,13 @@ class Flights:
             run.listeners = []
             return True
 
-    def leave(self, listener: Generation) -> None:
+    def leave(self, listener: RequestHandle) -> None:
         """Let go of a request that its client has given up."""
         with self._lock:
             if self._drop(listener):
                 self.counters.cancelled += 1
 
-    def overdue(self, now: float) -> list[tuple[Generation, RequestError]]:
+    def overdue(self, now: float) -> list[tuple[RequestHandle, RequestError]]:
         """Let go of the requests whose deadline has passed; each with what it is to be told."""
         if now <= self._next_deadline:
             return []
@@ -102,7 +102,7 @@ class Flights:
             self._next_deadline = min(left, default=inf)
             return told
 
-    def end(self, run: Run) -> list[Generation]:
+    def end(self, run: Sequence) -> list[RequestHandle]:
         """Close a run that is done; returns who waited for it."""
         with self._lock:
             listeners, run.listeners = run.listeners, []
@@ -115,7 +115,7 @@ class Flights:
                 self.counters.finished += len(listeners)
             return listeners
 
-    def give_up(self) -> list[Generation]:
+    def give_up(self) -> list[RequestHandle]:
         """Let go of all requests; returns them."""
         with self._lock:
             listeners = list(self._owner)
@@ -124,7 +124,7 @@ class Flights:
             self.counters.failed += len(listeners)
             return listeners
 
-    def _drop(self, listener: Generation) -> bool:
+    def _drop(self, listener: RequestHandle) -> bool:
         if listener not in self._owner:
             return False
         run = self._forget(listener)
@@ -134,14 +134,14 @@ class Flights:
             self._unshare(run)
         return True
 
-    def _forget(self, listener: Generation) -> Run:
+    def _forget(self, listener: RequestHandle) -> Sequence:
         client = self._clients.pop(listener)
         self._held[client] -= 1
         if not self._held[client]:
             del self._held[client]
         return self._owner.pop(listener)
 
-    def _check_room(self, client: str) -> None:
+    def _check_admission(self, client: str) -> None:
         taken = len(self._owner)
         if taken >= self.limit:
             self.counters.refused += 1
@@ -159,12 +159,12 @@ class Flights:
                 f"{self.limit - taken} places are free; try again later",
             )
 
-    def _unshare(self, run: Run) -> None:
+    def _unshare(self, run: Sequence) -> None:
         if run.key is not None and self._shared.get(run.key) is run:
             del self._shared[run.key]
 
 
-def _too_late(run: Run) -> RequestError:
+def _too_late(run: Sequence) -> RequestError:
     return RequestError(
         ErrorCode.DEADLINE_EXCEEDED,
         f"the answer was not complete in time ({len(run.answer)} tokens were written); "
