@@ -1,6 +1,6 @@
-"""The entry point: `service.app:build` with arguments, or `service.app:entry` with the environment alone.
+"""The entry point: `service.app:build` takes arguments, `service.app:entry` only the environment.
 
-This is the one place of the package that reads the environment.
+Nothing else in the package reads the environment.
 """
 
 import difflib
@@ -17,10 +17,10 @@ PREFIX = "CAPSTAN_"
 
 
 def build(args: dict[str, Any]) -> Application:
-    """Make the Serve application from settings; what `args` leaves out comes from the environment.
+    """Build the Serve application; settings that `args` leaves out come from the environment.
 
-    Raises StartupError for a variable of the environment that is no setting, and pydantic's ValidationError
-    for a value out of bounds.
+    Raises StartupError for an unknown CAPSTAN_ variable, and pydantic's ValidationError for a value out of
+    bounds.
     """
     _refuse_unknown_variables()
     return deployment.bind(Settings(**args).model_dump(mode="json"))
@@ -31,12 +31,12 @@ def _refuse_unknown_variables() -> None:
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists those there are"
+            hint = f"did you mean {near[0]}?" if near else "see docs/settings.md"
             raise StartupError(f"{name} is not a setting; {hint}")
 
 
 def __getattr__(name: str) -> Application:
-    # Made on demand, so that importing this module for `build` needs no valid environment.
+    # Built on demand, so that importing this module for `build` does not need a valid environment.
     if name == "entry":
         return build({})
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

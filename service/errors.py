@@ -1,7 +1,7 @@
-"""The closed list of public error codes, and the one hierarchy of errors that this package raises.
+"""The closed list of public error codes, and the hierarchy of errors that this package raises.
 
-A message reads subject, value, limit, what to do: ``image is 41.2 megapixels; the limit is 40
-(CAPSTAN_MAX_PIXELS)``. It never carries a prompt, a caption, a secret or a path of the server.
+A message has subject, value, limit and what to do: ``image is 41.2 megapixels; the limit is 40
+(CAPSTAN_MAX_PIXELS)``. It never contains a prompt, a caption, a secret or a path on the server.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Every code that a client can meet; `ERRORS` says what each means."""
+    """Every code that a client can get; `ERRORS` explains each."""
 
     INVALID_REQUEST = "invalid_request"
     UNSUPPORTED_PARAMETER = "unsupported_parameter"
@@ -37,7 +37,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """A row of the public table: the HTTP status of a code, when it is sent and what a client does then."""
+    """A row of the public table: the HTTP status of a code, when it is sent and what to do about it."""
 
     status: int
     when: str
@@ -46,76 +46,78 @@ class ErrorKind:
 
 ERRORS: dict[ErrorCode, ErrorKind] = {
     ErrorCode.INVALID_REQUEST: ErrorKind(
-        400, "A field is missing, unknown or out of bounds.", "Mend the field that the message names."
+        400, "A field is missing, unknown or out of bounds.", "Fix the field named in the message."
     ),
     ErrorCode.UNSUPPORTED_PARAMETER: ErrorKind(
         400,
-        "A parameter of OpenAI's API asks for what this server does not do.",
-        "Leave the parameter out that the message names.",
+        "A parameter of OpenAI's API asks for something that is not supported.",
+        "Leave out the parameter named in the message.",
     ),
     ErrorCode.INVALID_IMAGE: ErrorKind(
-        400, "The bytes are not an image that can be decoded whole.", "Send the complete, undamaged file."
+        400, "The image is damaged or incomplete.", "Send the complete, undamaged file."
     ),
     ErrorCode.UNSUPPORTED_IMAGE: ErrorKind(
-        415, "The image is of a format that is not accepted.", "Convert it to JPEG, PNG, WebP, GIF or BMP."
+        415, "The image format is not supported.", "Convert it to JPEG, PNG, WebP, GIF or BMP."
     ),
-    ErrorCode.IMAGE_TOO_LARGE: ErrorKind(
-        413, "The image has too many bytes or pixels.", "Scale the image down."
-    ),
+    ErrorCode.IMAGE_TOO_LARGE: ErrorKind(413, "The image has too many bytes or pixels.", "Scale it down."),
     ErrorCode.IMAGE_PATH_FORBIDDEN: ErrorKind(
-        403, "`image_path` leads outside the directories that are open to requests.", "Send the image itself."
+        403, "`image_path` is outside the directories open to requests.", "Send the image itself."
     ),
     ErrorCode.IMAGE_NOT_FOUND: ErrorKind(
-        404, "There is no readable file at `image_path`.", "Check the path, which the server resolves."
+        404, "There is no readable file at `image_path`.", "Check the path; it is a path on the server."
     ),
     ErrorCode.IMAGE_URL_FORBIDDEN: ErrorKind(
-        403, "`image_url` leads nowhere, or where requests may not.", "Send the image itself."
+        403, "`image_url` is invalid, or its host is not allowed.", "Send the image itself."
     ),
     ErrorCode.IMAGE_FETCH_FAILED: ErrorKind(
         400,
-        "No image came from `image_url` in time.",
-        "Check that the URL answers with the image itself, without a login, or send the image itself.",
+        "No image could be fetched from `image_url` in time.",
+        "Check that the URL returns the image itself without a login, or send the image.",
     ),
     ErrorCode.CONTEXT_LENGTH_EXCEEDED: ErrorKind(
         400,
-        "Prompt and answer do not fit the model's context.",
+        "Prompt and answer do not fit into the model's context.",
         "Shorten the prompt or lower `max_tokens`.",
     ),
-    ErrorCode.REQUEST_TOO_LARGE: ErrorKind(413, "The request body is over its limit.", "Send fewer bytes."),
+    ErrorCode.REQUEST_TOO_LARGE: ErrorKind(413, "The request body is too large.", "Send fewer bytes."),
     ErrorCode.REQUEST_TOO_SLOW: ErrorKind(
-        408, "The request body did not come in time.", "Send it faster, or scale the image down."
+        408, "The request body did not arrive in time.", "Send it faster, or scale the image down."
     ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorKind(
-        415, "The body is neither JSON nor multipart/form-data.", "Set the Content-Type header accordingly."
+        415,
+        "The body is neither JSON nor multipart/form-data.",
+        "Send one of them, with the right Content-Type header.",
     ),
-    ErrorCode.NOT_FOUND: ErrorKind(404, "There is no such route or model.", "See /docs and /v1/models."),
+    ErrorCode.NOT_FOUND: ErrorKind(404, "The route or model does not exist.", "See /docs and /v1/models."),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorKind(
-        405, "The route does not take this HTTP method.", "See the Allow header and /docs."
+        405, "The route does not accept this HTTP method.", "See the Allow header and /docs."
     ),
     ErrorCode.INVALID_API_KEY: ErrorKind(
         401,
-        "The API key is missing or not known.",
-        "Send `Authorization: Bearer KEY` with a key that the operator gave you.",
+        "The API key is missing or unknown.",
+        "Send `Authorization: Bearer KEY` with a key from the operator.",
     ),
     ErrorCode.MODEL_FORBIDDEN: ErrorKind(
-        403, "The API key may not use this model.", "Ask the operator, or use a model that the message names."
+        403, "The API key may not use this model.", "Use a model named in the message, or ask the operator."
     ),
     ErrorCode.RATE_LIMITED: ErrorKind(
-        429, "The API key has reached one of its limits.", "Try again after the seconds in Retry-After."
+        429,
+        "The API key has reached one of its limits.",
+        "Retry after the seconds in the Retry-After header.",
     ),
     ErrorCode.OVERLOADED: ErrorKind(
-        503, "The replica's queue is full.", "Try again after the seconds in Retry-After."
+        503, "The replica's queue is full.", "Retry after the seconds in the Retry-After header."
     ),
     ErrorCode.NOT_READY: ErrorKind(
-        503, "The model is still loading, or has failed.", "Wait until /readyz answers 200."
+        503, "The model is loading or has failed.", "Wait until /readyz returns 200."
     ),
     ErrorCode.DEADLINE_EXCEEDED: ErrorKind(
         504,
-        "The answer was not complete in time.",
-        "Lower `max_tokens`, or try again later.",
+        "The answer was not finished in time.",
+        "Lower `max_tokens`, or retry later.",
     ),
     ErrorCode.INTERNAL_ERROR: ErrorKind(
-        500, "A fault of the server.", "Report it with the request_id; the server's log holds the cause."
+        500, "The server failed.", "Report it with the request_id; the server's log has the cause."
     ),
 }
 
@@ -125,9 +127,9 @@ class CapstanError(Exception):
 
 
 class RequestError(CapstanError):
-    """A request that cannot be answered, with its public code and the field at fault, if one is.
+    """A request that cannot be answered: a public code, and the invalid field if there is one.
 
-    `retry_after` is the seconds after which the same request may succeed, where they are known.
+    `retry_after` is the number of seconds after which the same request may succeed, if known.
     """
 
     def __init__(
@@ -141,16 +143,16 @@ class RequestError(CapstanError):
 
 
 class EngineStopped(CapstanError):  # noqa: N818 - a state of the engine, not a mistake of the caller
-    """The engine's loop has ended or hangs; the replica must be replaced."""
+    """The engine's loop has ended or is stuck; the replica must be replaced."""
 
 
 class StartupError(CapstanError):
-    """The replica cannot serve as it is set up; one sentence says why and what to do."""
+    """The replica cannot serve with this configuration; one sentence says why and what to do."""
 
 
 class CheckpointError(StartupError):
-    """The checkpoint is refused before it serves."""
+    """The checkpoint cannot be served."""
 
 
 class DeviceError(StartupError):
-    """A device that was asked for is not there, or is too small."""
+    """The requested device is missing or too small."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.settings import DEFAULT_PROMPT
+from service.generation_defaults import DEFAULT_PROMPT
 
 PROMPTS = (
     DEFAULT_PROMPT,

@@ -6,8 +6,9 @@ from time import time
 from fastapi import Request
 
 from service.engine.engine import Engine
+from service.generation_defaults import GenerationDefaults
 from service.media.fetch import Fetcher
-from service.settings import GenerationDefaults, Settings
+from service.settings import Settings
 
 
 @dataclass

@@ -79,7 +79,7 @@ def test_stop_ends_the_stream(fake: str, visit: Visit, script: Script) -> None:
     script.say("a red")
     expect(page.locator("#caption")).to_have_text("a red")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#ending")).to_have_text("Stopped: the caption is not whole.")
+    expect(page.locator("#ending")).to_have_text("Stopped: the caption is incomplete.")
     expect(page.locator("#caption")).to_have_text("a red")
     expect(page.locator("#run")).to_be_focused()
     script.say("late")
@@ -95,7 +95,7 @@ def test_what_the_form_says_is_sent(fake: str, visit: Visit, script: Script) -> 
     page.get_by_label("Temperature").fill("0.5")
     page.get_by_label("Temperature").press("Control+Enter")
     script.finish("length")
-    expect(page.locator("#ending")).to_have_text("Cut off at the most tokens that were allowed.")
+    expect(page.locator("#ending")).to_have_text("The caption was cut off at max tokens.")
     (asked,) = script.asked
     assert (asked["max_tokens"], asked["temperature"]) == (7, 0.5)
     assert asked["messages"][0]["content"][1] == {"type": "text", "text": "What is this?"}
@@ -210,10 +210,10 @@ def test_a_server_with_keys_asks_for_one(visit: Visit, script: Script, tmp_path:
     (tmp_path / "keys.yaml").write_text(f"keys: [{{name: page, sha256: {digest}}}]")
     with serve_fake(script, keys_file=tmp_path / "keys.yaml") as address:
         page = visit(address, refused=401)
-        expect(page.locator("#key-note")).to_contain_text("This server asks for a key.")
+        expect(page.locator("#key-note")).to_contain_text("This server requires a key.")
         page.get_by_label("API key").fill("wrong")
         page.get_by_label("API key").blur()
-        expect(page.locator("#key-note")).to_have_text("The server refuses this key.")
+        expect(page.locator("#key-note")).to_have_text("The server rejected this key.")
         page.get_by_label("API key").fill("right")
         page.get_by_label("API key").blur()
         expect(page.locator("#model")).to_contain_text("InternVL2-8B")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from service.settings import DEFAULT_PROMPT
+from service.generation_defaults import DEFAULT_PROMPT
 from training import vocabulary
 from training.batches import prompt_text
 from training.shapes import COLOURS, SHAPES

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.logs import PatientHandler
+from service.logs import BatchingHandler
 
 
 class Stream(io.StringIO):
@@ -32,7 +32,7 @@ def stream() -> Stream:
 
 
 def logger(stream: Stream, seconds: float) -> Iterator[logging.Logger]:
-    handler = PatientHandler(stream, seconds=seconds)
+    handler = BatchingHandler(stream, seconds=seconds)
     made = logging.getLogger(f"tests.{id(handler)}")
     made.setLevel(logging.INFO)
     made.propagate = False
@@ -44,18 +44,18 @@ def logger(stream: Stream, seconds: float) -> Iterator[logging.Logger]:
 
 @pytest.fixture
 def quick(stream: Stream) -> Iterator[logging.Logger]:
-    """A logger that waits for hardly any time."""
+    """A logger that hardly waits."""
     yield from logger(stream, 0.01)
 
 
 @pytest.fixture
 def slow(stream: Stream) -> Iterator[logging.Logger]:
-    """A logger that would wait for longer than any test."""
+    """A logger that waits longer than any test takes."""
     yield from logger(stream, 600)
 
 
 def test_lines_are_written_in_time(quick: logging.Logger, stream: Stream) -> None:
-    """A line is written soon, though nothing follows it, and so is the next one."""
+    """A line is written soon even if nothing follows it, and so is the next one."""
     for expected in ("one\n", "one\ntwo\n"):
         stream.written.clear()
         quick.info(expected.split()[-1])
@@ -64,7 +64,7 @@ def test_lines_are_written_in_time(quick: logging.Logger, stream: Stream) -> Non
 
 
 def test_lines_are_written_together(slow: logging.Logger, stream: Stream) -> None:
-    """What comes within the wait is one write."""
+    """Lines that arrive within the wait are one write."""
     for number in range(3):
         slow.info("%d", number)
     assert stream.writes == 0
@@ -80,7 +80,7 @@ def test_a_warning_is_written_at_once(slow: logging.Logger, stream: Stream) -> N
 
 
 def test_the_last_lines_are_written_at_the_end(slow: logging.Logger, stream: Stream) -> None:
-    """Closing the log, which the interpreter does when it ends, writes what still waits."""
+    """Closing the log, as the interpreter does at exit, writes the lines that are still waiting."""
     slow.info("last")
     slow.handlers[0].close()
     assert stream.getvalue() == "last\n"

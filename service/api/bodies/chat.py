@@ -15,7 +15,7 @@ from service.api.schemas.chat import ChatMessage, ChatRequest, ImagePart
 from service.engine.request import EncodedImage, Role, Sampling, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
-from service.settings import GenerationDefaults
+from service.generation_defaults import GenerationDefaults
 
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant",

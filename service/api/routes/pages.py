@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.backend import backend_of
 from service.errors import ErrorCode, RequestError
-from service.settings import GenerationDefaults
+from service.generation_defaults import GenerationDefaults
 
 router = APIRouter(include_in_schema=False)
 

@@ -36,8 +36,8 @@ export class Answer {
   end({ stopped }) {
     this.#figures();
     at("caption").setAttribute("aria-busy", "false");
-    if (stopped) return this.#note(this.text ? "Stopped: the caption is not whole." : "Stopped.");
-    if (this.#finish === "length") this.#note("Cut off at the most tokens that were allowed.");
+    if (stopped) return this.#note(this.text ? "Stopped: the caption is incomplete." : "Stopped.");
+    if (this.#finish === "length") this.#note("The caption was cut off at max tokens.");
     return `Caption: ${this.text}`;
   }
 

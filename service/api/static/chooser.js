@@ -78,7 +78,7 @@ export class Chooser {
       this.#show(picture);
       this.say("The link is ready.");
     } catch {
-      field.setCustomValidity("Give a whole address that begins with https://");
+      field.setCustomValidity("Enter a full address that starts with https://");
       field.reportValidity();
     }
   }
@@ -103,7 +103,7 @@ export class Chooser {
       at("unshown-name").textContent = picture.name;
       at("unshown-why").textContent = picture.link
         ? "The server fetches this image. There is no preview: this page contacts no other host."
-        : "This browser cannot show the file. The server may still know its format.";
+        : "This browser cannot show the file. The server may still support its format.";
       const bytes = picture.file?.size.toLocaleString("en");
       at("size").textContent = picture.link ? "Linked image" : `${bytes} bytes`;
     }

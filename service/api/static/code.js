@@ -26,8 +26,8 @@ export class Code {
       "tab-python": python(request, { base, withKey }),
     };
     const notes = [];
-    if (!request.link) notes.push(`Run it where ${request.name} is.`);
-    if (withKey) notes.push("CAPSTAN_API_KEY holds your key.");
+    if (!request.link) notes.push(`Run it in the directory of ${request.name}.`);
+    if (withKey) notes.push("CAPSTAN_API_KEY must contain your key.");
     at("snippet-note").textContent = notes.join(" ");
     this.#write();
   }

@@ -55,8 +55,8 @@ async function findModel() {
     if (error.status === 401 || error.status === 403) {
       at("key").setAttribute("aria-invalid", "true");
       at("key-note").textContent = key()
-        ? "The server refuses this key."
-        : `This server asks for a key. ${STAYS}`;
+        ? "The server rejected this key."
+        : `This server requires a key. ${STAYS}`;
     } else {
       answer.fail(error);
     }
@@ -77,7 +77,7 @@ async function run() {
   try {
     const asked = body({ ...request(), url: await chooser.address() });
     answer.begin();
-    say("The caption is being written.");
+    say("Generating the caption.");
     for await (const chunk of complete(asked, { key: key(), signal: running.signal })) {
       answer.add(chunk);
       if (answer.text) chooser.reading(false);

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.engine.request import Sampling
-from service.settings import DEFAULT_PROMPT
+from service.generation_defaults import DEFAULT_PROMPT
 from tests.unit.api.conftest import Connect, StubEngine, StubFetcher
 from tests.unit.api.routes.captions import BASE64, IMAGE, error, image_and_prompt
 
