@@ -1,4 +1,4 @@
-"""What a request is answered with where it leaves a field out."""
+"""The values for fields that a request leaves out."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

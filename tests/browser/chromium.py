@@ -1,4 +1,4 @@
-"""Where Chromium is, and how it is started: headless, and talking to nobody of its own accord."""
+"""Where Chromium is, and its arguments: headless, without network traffic of its own."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ ARGUMENTS = (
 
 
 def find() -> str:
-    """The path of a Chromium. Raises RuntimeError where there is none."""
+    """The path of a Chromium. Raises RuntimeError if there is none."""
     places = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else list(PLACES)
     for place in places:
         if Path(place).is_file():

@@ -1,9 +1,9 @@
-"""The real application, but for the answer to a chat: a test says that piece by piece."""
+"""The real application, except that tests send the answer to a chat piece by piece."""
 
 import asyncio
 import json
+import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +28,6 @@ from service.settings import Settings
 from tests.support.server import free_port
 
 START_SECONDS = 20.0
-POLL_SECONDS = 0.01
 
 USAGE = {"prompt_tokens": 60, "completion_tokens": 9, "total_tokens": 69}
 
@@ -77,7 +76,7 @@ class Script:
 
 
 class FakeEngine:
-    """Says what it is and how it cuts; does nothing."""
+    """Describes itself and how it cuts images; generates nothing."""
 
     def tiling(self) -> Tiling:
         return Tiling(TileSpec(size=448, max_tiles=12), tokens_per_tile=256)
@@ -97,6 +96,19 @@ def below(prefix: str, app: ASGIApp) -> ASGIApp:
     return called
 
 
+class AnnouncedServer(uvicorn.Server):
+    """Sets `ready` once it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as usual, then say so."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
 @contextmanager
 def serve_fake(script: Script, *, prefix: str = "", keys_file: Path | None = None) -> Iterator[str]:
     """Serve the application and give its address, which ends in a slash."""
@@ -108,14 +120,11 @@ def serve_fake(script: Script, *, prefix: str = "", keys_file: Path | None = Non
     app.router.routes.insert(0, Route("/v1/chat/completions", script.answer, methods=["POST"]))
     port = free_port()
     config = uvicorn.Config(below(prefix, app), port=port, log_level="warning", lifespan="off", ws="none")
-    server = uvicorn.Server(config)
+    server = AnnouncedServer(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + START_SECONDS
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > deadline:
-            raise RuntimeError("the fake server did not start")
-        time.sleep(POLL_SECONDS)
+    if not server.ready.wait(START_SECONDS):
+        raise RuntimeError("the fake server did not start")
     try:
         yield f"http://127.0.0.1:{port}{prefix}/"
     finally:

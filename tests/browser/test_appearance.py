@@ -69,7 +69,7 @@ def test_nothing_is_wider_than_the_screen(fake: str, visit: Visit, path: str) ->
 
 
 def test_every_control_has_a_name(fake: str, visit: Visit) -> None:
-    """Every field and button in view tells a screen reader what it is."""
+    """Every visible field and button has a name for screen readers."""
     page = visit(fake)
     choose(page)
     controls = page.locator("input, textarea, button, pre[tabindex]")

@@ -72,7 +72,7 @@ def test_the_caption_arrives_word_by_word(fake: str, visit: Visit, script: Scrip
 
 
 def test_stop_ends_the_stream(fake: str, visit: Visit, script: Script) -> None:
-    """Stop keeps the text so far, and the server sees that nobody listens any more."""
+    """Stop keeps the text so far, and the server sees the disconnect."""
     page = visit(fake)
     choose(page)
     run(page)
@@ -168,7 +168,7 @@ def test_an_image_can_be_pasted_and_dropped(fake: str, visit: Visit, event: str)
 
 
 def test_the_example_needs_no_file(fake: str, visit: Visit) -> None:
-    """The page brings an image of its own, for who has none at hand."""
+    """The page has an example image."""
     page = visit(fake)
     page.get_by_role("button", name="Use the example").click()
     expect(page.locator("#size")).to_have_text("example.png, 448 × 224 px")

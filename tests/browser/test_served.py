@@ -61,7 +61,7 @@ def test_a_refused_image_says_why(address: str, visit: Visit) -> None:
 
 
 def test_the_copied_code_is_captioned_too(address: str, visit: Visit) -> None:
-    """The copied curl line and the copied Python, run beside the image, print the caption."""
+    """The copied curl line and the copied Python, run next to the image, print the caption."""
     page = visit(address + "/")
     choose(page)
     for tab in ("curl", "Python"):

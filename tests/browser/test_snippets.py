@@ -1,4 +1,4 @@
-"""The request as code: what is copied is run, and asks what the page asks."""
+"""The request as code: copied code sends the same request as the page."""
 
 import subprocess
 import sys

@@ -56,7 +56,7 @@ async def caption_all(address: str, images: list[tuple[str, str]], clients: int)
 
 @pytest.mark.parametrize(("name", "caption"), CAPTIONS.items())
 def test_example_images_get_their_caption(client: httpx.Client, name: str, caption: str) -> None:
-    """Every example image, sent as a form, gets the caption that is written beside it."""
+    """Every example image, sent as a form, gets the caption in captions.json."""
     response = client.post("/caption", files={"image": (EXAMPLES / name).read_bytes()})
     assert response.status_code == 200
     assert response.json()["caption"] == caption

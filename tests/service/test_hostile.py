@@ -38,12 +38,12 @@ def status(found: socket.socket) -> int:
 
 
 def assert_captions(client: httpx.Client) -> None:
-    """The next request of anybody else is answered right."""
+    """The next request of another client gets the right answer."""
     answer = client.post("/caption", files={"image": IMAGE})
     assert answer.json()["caption"] == CAPTION
 
 
-def test_slow_clients_hold_up_nobody(address: str, client: httpx.Client) -> None:
+def test_slow_clients_do_not_delay_others(address: str, client: httpx.Client) -> None:
     """While 100 clients send head or body a byte at a time, or nothing at all, others are answered."""
     with ExitStack() as slow:
         for number in range(100):
@@ -56,7 +56,7 @@ def test_slow_clients_hold_up_nobody(address: str, client: httpx.Client) -> None
 
 
 def send_until_answered(found: socket.socket, piece: bytes, most: int) -> int:
-    """Send a piece again and again until an answer comes or nobody reads on; how many bytes went."""
+    """Send a piece repeatedly until a response comes or the server stops reading; returns the bytes sent."""
     sent = 0
     while sent < most:
         answered, open_, _ = select.select([found], [found], [], 10.0)
@@ -127,7 +127,7 @@ def test_a_body_of_two_lengths_is_refused(address: str, lines: list[str]) -> Non
 
 
 def test_no_second_request_is_smuggled(address: str) -> None:
-    """Where length and encoding disagree, what follows the body is not answered as a request of another's."""
+    """If length and encoding disagree, what follows the body is not answered as another request."""
     lines = ("POST /caption HTTP/1.1", JSON, "Content-Length: 44", "Transfer-Encoding: chunked")
     hidden = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
     with connection(address, *lines, end="\r\n\r\n" + hidden) as found:
@@ -166,7 +166,7 @@ def test_half_a_character_in_a_prompt_is_refused(client: httpx.Client) -> None:
     assert_captions(client)
 
 
-def test_a_client_that_goes_away_takes_nobody_along(address: str, client: httpx.Client) -> None:
+def test_a_disconnect_affects_no_one_else(address: str, client: httpx.Client) -> None:
     """Clients that leave in the middle of their body or before the answer leave no trace."""
     for _ in range(20):
         lines = ("POST /caption HTTP/1.1", JSON, "Content-Length: 100")

@@ -65,6 +65,6 @@ def test_hosts_and_networks_travel_to_the_replica() -> None:
     [{"image_url_hosts": "https://a.test"}, {"image_url_hosts": "*"}, {"image_url_networks": "10.0.0.1/8"}],
 )
 def test_hosts_and_networks_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
-    """What is no host or no network is refused at start, so that no typing error opens anything."""
+    """An invalid host or network is refused at startup, so that a typing error opens nothing."""
     with pytest.raises(ValidationError):
         Settings(**wrong)

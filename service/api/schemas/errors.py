@@ -8,7 +8,7 @@ from service.errors import ErrorCode
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong; `code` is one of a closed list and `param` names the field at fault, if one is."""
+    """The error: `code` is from a closed list, `param` names the invalid field if there is one."""
 
     message: str
     type: Literal["invalid_request_error", "server_error"]

@@ -52,7 +52,7 @@ async function measure(url) {
   return { width: image.naturalWidth, height: image.naturalHeight };
 }
 
-/** The first image among what was dropped or pasted; any file where none says that it is one. */
+/** The first image among the dropped or pasted files; without one, the first file. */
 export function fileOf(transfer) {
   const files = [...(transfer?.files ?? [])];
   return files.find((file) => file.type.startsWith("image/")) ?? files[0] ?? null;

@@ -1,6 +1,6 @@
 // The body of a request, the same for the page itself and for the code that it shows.
 
-/** A chat completion about one image. `url` is a data URL or a link; what is null is left to the server. */
+/** A chat completion about one image. `url` is a data URL or a link; the server decides about fields that are null. */
 export function body({ model, url, prompt, maxTokens, temperature }) {
   const made = {
     model,

@@ -3,7 +3,7 @@
 import { JSON_FORM, literal, PYTHON_FORM } from "./literal.js";
 import { body } from "./request.js";
 
-// Where the image goes. Nobody can type a NUL, so no prompt holds it.
+// A placeholder for the image. A NUL cannot be typed, so no prompt contains it.
 const IMAGE = "\u0000";
 const KEY = "CAPSTAN_API_KEY";
 

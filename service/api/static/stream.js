@@ -13,7 +13,7 @@ export function headers(key, more = {}) {
   return key ? { ...more, authorization: `Bearer ${key}` } : more;
 }
 
-/** The error that an answer carries, whoever wrote it. */
+/** The error in a response, from this server or a proxy. */
 export async function failure(response) {
   const body = await response.json().catch(() => null);
   return new ApiError({

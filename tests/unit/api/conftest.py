@@ -1,4 +1,4 @@
-"""An application over an engine that answers at once and remembers what it was asked."""
+"""An application with an engine that answers at once and records its requests."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class StubEngine:
 
     def check_admission(self, client: str) -> None:
         if self.full:
-            raise RequestError(ErrorCode.OVERLOADED, f"no room for {client}")
+            raise RequestError(ErrorCode.OVERLOADED, f"queue is full for {client}")
 
     def check(self) -> None:
         if self.stopped:
@@ -90,7 +90,7 @@ Connect = Callable[..., TestClient]
 
 @pytest.fixture
 def connect(engine: StubEngine, fetcher: StubFetcher) -> Iterator[Connect]:
-    """Make a client of an application with the settings given."""
+    """Make a client of an application with these settings."""
 
     def make(**settings: Any) -> TestClient:
         chosen = Settings(**settings)

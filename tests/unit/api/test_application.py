@@ -6,20 +6,20 @@ from tests.unit.api.conftest import Connect
 
 
 def test_an_unknown_route_is_not_found(client: TestClient) -> None:
-    """An unknown route gets a 404 in the form of every error."""
+    """An unknown route gets a 404 in the common form of errors."""
     response = client.get("/nothing")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_a_wrong_method_is_refused(client: TestClient) -> None:
-    """A wrong method gets a 405 that says which are allowed."""
+    """A wrong method gets a 405 with the allowed methods."""
     response = client.get("/caption")
     assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
 
 
 def test_origins_are_allowed_by_name(connect: Connect) -> None:
-    """A page of an allowed origin may read the answer; others are not told that they may."""
+    """Pages of allowed origins may read the response; pages of other origins may not."""
     client = connect(cors_origins="https://a.example, https://b.example")
     allowed = client.get("/healthz", headers={"origin": "https://b.example"})
     other = client.get("/healthz", headers={"origin": "https://c.example"})

@@ -11,7 +11,7 @@ from service.api.auth.keys import ApiKey
 from service.api.auth.rate_limiter import RateLimiter, RateLimiters
 from service.errors import RequestError
 
-# What the first minutes grant at once is no part of the rate.
+# The burst of the first minutes is not part of the rate.
 WARM_SECONDS = 120.0
 
 

@@ -42,7 +42,7 @@ def test_a_wrong_file_fails_the_start(connect: Connect, tmp_path: Path) -> None:
 
 
 def test_a_page_of_an_allowed_origin_can_read_a_refusal(connect: Connect, tmp_path: Path) -> None:
-    """Preflights need no key, and a 401 says that the page may read it and its headers."""
+    """Preflights need no key, and a 401 allows the page to read it and its headers."""
     client = connect(
         keys_file=write(tmp_path / "keys.yaml", entry("alice", ALICE)), cors_origins="https://a.example"
     )

@@ -18,7 +18,7 @@ Make = Callable[..., GuardedApp]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """An application with the key of alice, whose limits are given, and that of bob, who has none."""
+    """An application with a key for alice, with these limits, and one for bob, without limits."""
 
     def made(**limits: Any) -> GuardedApp:
         return GuardedApp(write(tmp_path / "keys.yaml", entry("alice", ALICE, **limits), entry("bob", BOB)))

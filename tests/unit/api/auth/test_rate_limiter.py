@@ -122,7 +122,7 @@ def test_a_share_follows_the_number_of_replicas() -> None:
 
 
 def test_the_headers_tell_how_the_key_stands() -> None:
-    """The headers have OpenAI's names: the limit, what is left of it, and until when all is back."""
+    """The headers have OpenAI's names for the limit, the rest of it, and the time until it is full."""
     world = World()
     limiter = world.limiter(requests_per_minute=60, images_per_minute=600)
     for _ in range(3):
@@ -155,7 +155,7 @@ def test_remaining_is_zero_just_when_the_next_is_refused() -> None:
     [(0, "0s"), (0.0004, "1ms"), (0.25, "250ms"), (1.2, "2s"), (60, "1m0s"), (359.5, "6m0s")],
 )
 def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
-    """A duration is rounded up, so that who waits that long has waited long enough."""
+    """A duration is rounded up, so that waiting that long is enough."""
     assert format_duration(seconds) == text
 
 

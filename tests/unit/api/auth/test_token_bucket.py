@@ -1,4 +1,4 @@
-"""So many a minute."""
+"""How a token bucket drains and refills."""
 
 import pytest
 from hypothesis import given, settings
@@ -16,12 +16,12 @@ def passed(bucket: TokenBucket, count: int, per_minute: float, now: float) -> bo
 
 
 def test_a_minutes_worth_passes_at_once_and_no_more() -> None:
-    """Of more than a minute's worth at one moment, just that passes."""
+    """At one moment, exactly a minute's worth passes."""
     bucket = TokenBucket(0)
     assert sum(passed(bucket, 1, 60, 0) for _ in range(100)) == 60
 
 
-def test_what_was_spent_comes_back_evenly() -> None:
+def test_a_bucket_refills_evenly() -> None:
     """After a minute's worth, one passes each sixtieth of the minute."""
     bucket = TokenBucket(0)
     bucket.spend(60)
@@ -29,7 +29,7 @@ def test_what_was_spent_comes_back_evenly() -> None:
 
 
 def test_the_wait_is_as_long_as_it_says() -> None:
-    """What has to wait passes after the seconds it was told, and not a moment before."""
+    """A request that has to wait passes after exactly the seconds that `wait` returned."""
     bucket = TokenBucket(0)
     bucket.spend(30)
     seconds = bucket.wait(12, 30, 0)

@@ -1,4 +1,4 @@
-"""POST /caption over an engine that answers at once."""
+"""POST /caption with an engine that answers at once."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_holds_to_the_tokens_asked_for(client: TestClient, engine: StubEngine) -
     assert not engine.asked[-1].shorten
 
 
-def test_asks_to_come_back_when_overloaded(client: TestClient, engine: StubEngine) -> None:
+def test_an_overloaded_server_asks_for_a_retry(client: TestClient, engine: StubEngine) -> None:
     """A full queue gets a 503 that says when to try again."""
     engine.failure = RequestError(ErrorCode.OVERLOADED, "512 requests wait; the limit is 512")
     response = client.post("/caption", json={"image": BASE64})
@@ -48,8 +48,8 @@ def test_asks_to_come_back_when_overloaded(client: TestClient, engine: StubEngin
     assert error(response)["type"] == "server_error"
 
 
-def test_hides_a_fault(client: TestClient, engine: StubEngine) -> None:
-    """A fault of the server gets a 500 that tells nothing of its inside."""
+def test_a_bug_reveals_nothing(client: TestClient, engine: StubEngine) -> None:
+    """A bug gets a 500 that reveals no internals."""
     engine.failure = ZeroDivisionError("secret detail")
     response = client.post("/caption", json={"image": BASE64})
     assert (response.status_code, error(response)["code"]) == (500, "internal_error")
@@ -107,7 +107,7 @@ def test_an_error_before_the_first_word_has_its_status(client: TestClient, engin
 def test_an_error_in_the_middle_is_the_last_event(
     client: TestClient, engine: StubEngine, failure: Exception, code: str
 ) -> None:
-    """A stream that fails in its middle ends with an error event, and the engine is told."""
+    """A stream that fails halfway ends with an error event, and its request is cancelled."""
     engine.failure_after, engine.failure = 2, failure
     response = client.post("/caption", json={"image": BASE64, "stream": True})
     assert response.status_code == 200

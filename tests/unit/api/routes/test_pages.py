@@ -14,7 +14,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def test_the_page_has_a_strict_policy(client: TestClient) -> None:
-    """The page may run and load what its own server sends, nothing inline, and nobody may frame it."""
+    """The page may run and load what its own server sends, nothing inline, and no page may frame it."""
     headers = client.get("/").headers
     assert headers["content-security-policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -35,8 +35,8 @@ def test_no_file_names_another_host(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(".html")])
-def test_a_file_comes_with_its_type_and_once(client: TestClient, name: str) -> None:
-    """A file has its own media type, and is not sent again to who has it."""
+def test_a_file_has_its_type_and_is_cached(client: TestClient, name: str) -> None:
+    """A file has its own media type, and is not sent again to a browser that has it."""
     first = client.get(f"/static/{name}")
     assert first.status_code == 200
     assert first.headers["content-type"] == MEDIA_TYPES["." + name.rpartition(".")[2]]
