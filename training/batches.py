@@ -49,7 +49,7 @@ class Batches(IterableDataset[Batch]):
 
 
 def in_background(batches: Batches) -> DataLoader[Batch]:
-    """The same batches, drawn by one process beside the training."""
+    """The same batches, drawn by one process while the model trains."""
     return DataLoader(
         batches, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
     )

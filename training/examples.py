@@ -10,10 +10,10 @@ from training.shapes import Scene, draw
 
 # File name, width and height in pixels, what it shows.
 EXAMPLES: tuple[tuple[str, int, int, Scene], ...] = (
-    ("shapes.png", 448, 224, Scene((("red", "circle"), ("blue", "square")), beside=True)),
-    ("stacked.png", 336, 336, Scene((("yellow", "triangle"), ("purple", "circle")), beside=False)),
-    ("wide.jpg", 400, 240, Scene((("green", "square"), ("white", "triangle")), beside=True)),
-    ("tall.jpg", 240, 400, Scene((("white", "circle"), ("red", "triangle")), beside=False)),
+    ("shapes.png", 448, 224, Scene((("red", "circle"), ("blue", "square")), side_by_side=True)),
+    ("stacked.png", 336, 336, Scene((("yellow", "triangle"), ("purple", "circle")), side_by_side=False)),
+    ("wide.jpg", 400, 240, Scene((("green", "square"), ("white", "triangle")), side_by_side=True)),
+    ("tall.jpg", 240, 400, Scene((("white", "circle"), ("red", "triangle")), side_by_side=False)),
 )
 
 

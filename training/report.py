@@ -11,7 +11,7 @@ NEWEST = 0.02
 
 
 class Report:
-    """A context in which training says how far it is; `goal` is 1.0."""
+    """A context in which training reports its progress, from 0.0 to 1.0."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()

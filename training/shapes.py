@@ -22,16 +22,16 @@ OVERSAMPLING = 2
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two shapes on grey. `beside` places the first left of the second, else above it."""
+    """Two shapes on grey. `side_by_side` places the first left of the second, else above it."""
 
     names: tuple[tuple[str, str], tuple[str, str]]
-    beside: bool
+    side_by_side: bool
 
     @property
     def caption(self) -> str:
         """The sentence that is true of the scene."""
         (colour_1, shape_1), (colour_2, shape_2) = self.names
-        return f"a {colour_1} {shape_1} {'left of' if self.beside else 'above'} a {colour_2} {shape_2}"
+        return f"a {colour_1} {shape_1} {'left of' if self.side_by_side else 'above'} a {colour_2} {shape_2}"
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
@@ -51,12 +51,12 @@ def draw(
     grey = int(rng.integers(60, 110))
     image = Image.new("RGB", (w, h), (grey, grey, grey))
     pen = ImageDraw.Draw(image)
-    cell_w, cell_h = (w / 2, h) if scene.beside else (w, h / 2)
+    cell_w, cell_h = (w / 2, h) if scene.side_by_side else (w, h / 2)
     for index, (colour, shape) in enumerate(scene.names):
         radius = min(cell_w, cell_h) * rng.uniform(0.32, 0.45)
         jitter = rng.uniform(-0.02, 0.02, 2) * min(w, h)
-        x = (index + 0.5) * cell_w if scene.beside else w / 2
-        y = h / 2 if scene.beside else (index + 0.5) * cell_h
+        x = (index + 0.5) * cell_w if scene.side_by_side else w / 2
+        y = h / 2 if scene.side_by_side else (index + 0.5) * cell_h
         fill = tuple(int(np.clip(v + rng.integers(-12, 13), 0, 255)) for v in COLOURS[colour])
         _draw_shape(pen, shape, float(x + jitter[0]), float(y + jitter[1]), float(radius), fill)
     return image.resize((width, height), Image.Resampling.BOX) if smooth else image

@@ -80,5 +80,5 @@ def error_detail(error: RequestError) -> ErrorDetail:
 
 
 def internal_error() -> RequestError:
-    """What a client is told about a bug."""
+    """Return what a client may know about a bug."""
     return RequestError(ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log has the cause")

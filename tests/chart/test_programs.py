@@ -47,7 +47,7 @@ def test_wait_ends_when_the_models_are_fetched(download: ModuleType, monkeypatch
     calls: list[tuple[str, str | None, str | None]] = []
     environment = download.os.environ
     monkeypatch.setenv("TOKEN_0", "hf_one")
-    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
+    monkeypatch.setenv("HF_TOKEN", "hf_of_another_user")
     monkeypatch.setattr(
         source,
         "locate",

@@ -1,4 +1,4 @@
-"""Image files made to harm whoever decodes them."""
+"""Image files made to harm their decoder."""
 
 import struct
 import zlib

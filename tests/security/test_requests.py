@@ -1,4 +1,4 @@
-"""Requests made to harm the server, its log or whoever reads an answer."""
+"""Requests made to harm the server, its log or the reader of an answer."""
 
 import base64
 import gzip
@@ -160,7 +160,7 @@ def test_an_answer_is_not_html(client: TestClient) -> None:
     assert "<script>" not in answer.text
 
 
-def test_a_page_of_another_origin_is_not_told(client: TestClient) -> None:
+def test_a_page_of_another_origin_gets_no_answer(client: TestClient) -> None:
     """Without the setting, no other origin's page may read an answer or send a key."""
     headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     answer = client.options("/caption", headers=headers)

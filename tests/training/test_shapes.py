@@ -26,7 +26,7 @@ def colour_of(cell: np.ndarray) -> str:
 
 
 def cells(image: Image.Image, scene: Scene) -> list[np.ndarray]:
-    return np.array_split(np.asarray(image), 2, axis=1 if scene.beside else 0)
+    return np.array_split(np.asarray(image), 2, axis=1 if scene.side_by_side else 0)
 
 
 @pytest.mark.parametrize("size", [(112, 112), (336, 336), (224, 448)])
@@ -54,9 +54,9 @@ def test_the_background_is_grey() -> None:
 
 def test_captions_name_both_shapes_and_their_places() -> None:
     """The caption is the sentence the README promises."""
-    scene = Scene((("red", "circle"), ("blue", "square")), beside=True)
+    scene = Scene((("red", "circle"), ("blue", "square")), side_by_side=True)
     assert scene.caption == "a red circle left of a blue square"
-    stacked = Scene((("white", "triangle"), ("green", "circle")), beside=False)
+    stacked = Scene((("white", "triangle"), ("green", "circle")), side_by_side=False)
     assert stacked.caption == "a white triangle above a green circle"
 
 
@@ -65,7 +65,7 @@ def test_scenes_cover_every_word() -> None:
     rng = np.random.default_rng(0)
     scenes = [random_scene(rng) for _ in range(300)]
     assert {name for scene in scenes for name in scene.names} == {(c, s) for c in COLOURS for s in SHAPES}
-    assert {scene.beside for scene in scenes} == {True, False}
+    assert {scene.side_by_side for scene in scenes} == {True, False}
 
 
 def test_sizes_stay_within_their_bounds() -> None:
