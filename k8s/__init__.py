@@ -1,1 +1,1 @@
-"""The rollout helper: what KubeRay will do with a change, whether it can, and whether it did."""
+"""`capstan`, the rollout helper: what KubeRay will do with a change, whether it fits, whether it worked."""

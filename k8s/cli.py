@@ -1,4 +1,4 @@
-"""`capstan`: the commands. Each parses its options and calls the one function that does the work."""
+"""`capstan`: the command line. Each command parses its options and calls one function."""
 
 import sys
 from importlib.metadata import version
@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
-from k8s.commands import deploying, diagnosing, keys_cli, looking, reading
-from k8s.commands.duration import seconds
-from k8s.commands.options import shared
-from k8s.commands.rollout_options import (
+from k8s.clients.chart import Values, find_chart
+from k8s.clients.process import redact
+from k8s.commands import keys
+from k8s.commands.deploy import deploy as run_deploy
+from k8s.commands.doctor import doctor as run_doctor
+from k8s.commands.history import history as show_history
+from k8s.commands.logs import logs as show_logs
+from k8s.commands.options import (
     Chart,
     Files,
     Image,
@@ -20,12 +24,18 @@ from k8s.commands.rollout_options import (
     Strategy,
     Timeout,
     Yes,
+    parse_duration,
+    parse_strategy,
+    shared,
 )
+from k8s.commands.plan import plan as show_plan
+from k8s.commands.rollback import rollback as run_rollback
+from k8s.commands.scale import restart as run_restart
+from k8s.commands.scale import scale as run_scale
 from k8s.commands.session import Session
-from k8s.doors.process import redact
-from k8s.doors.release import Values, find_chart
+from k8s.commands.status import status as show_status
 from k8s.errors import CapstanError, ExitCode
-from k8s.rollout.rollout import Wishes
+from k8s.rollout.rollout import RolloutOptions
 
 app = typer.Typer(
     name="capstan",
@@ -34,18 +44,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=(
-        "Deploy Capstan on Kubernetes and see each rollout to its end.\n\n"
+        "Deploy Capstan on Kubernetes and watch each rollout to its end.\n\n"
         "Exit codes: 0 done, 1 failed, 2 there are changes (plan), 3 refused before anything changed, "
-        "4 failed and rolled back, 5 failed and not rolled back, 6 cluster not reachable, "
+        "4 failed and rolled back, 5 failed and not rolled back, 6 cluster unreachable, "
         "7 helm or kubectl failed, 64 usage, 130 interrupted."
     ),
 )
 
-app.add_typer(keys_cli.app)
+app.add_typer(keys.app)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"capstan {version('capstan-serve')}")
         raise typer.Exit
 
@@ -60,9 +70,11 @@ def _capstan(
     pass
 
 
-def wishes(timeout: str, strategy: str, *, rollback: bool, smoke: bool, key: str | None) -> Wishes:
-    """The wishes of a command line. Raises UsageError for a malformed one."""
-    return Wishes(seconds(timeout), rollback, deploying.replaces(strategy), smoke, key)
+def rollout_options(
+    timeout: str, strategy: str = "alongside", *, rollback: bool = True, smoke: bool = True, key: str | None
+) -> RolloutOptions:
+    """The options of a rollout. Raises UsageError for a malformed one."""
+    return RolloutOptions(parse_duration(timeout), rollback, parse_strategy(strategy), smoke, key)
 
 
 @app.command(short_help="Install or upgrade, and watch until every model serves.")
@@ -74,7 +86,7 @@ def deploy(
     pairs: Pairs = None,
     image: Image = None,
     timeout: Timeout = "20m",
-    strategy: Strategy = "beside",
+    strategy: Strategy = "alongside",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     no_rollback: NoRollback = False,
@@ -82,23 +94,25 @@ def deploy(
     api_key: Key = None,
     yes: Yes = False,
 ) -> None:
-    """Install or upgrade, watch until every model serves, and roll back what failed."""
-    said = Values(tuple(values or ()), tuple(pairs or ()), image)
+    """Install or upgrade, watch until every model serves, and roll back on failure."""
+    given = Values(tuple(values or ()), tuple(pairs or ()), image)
     if dry_run:
-        deploying.show_plan(session, find_chart(chart), said)
+        show_plan(session, find_chart(chart), given)
         return
-    wanted = wishes(timeout, strategy, rollback=not no_rollback, smoke=not no_smoke_test, key=api_key)
-    deploying.deploy(session, find_chart(chart), said, wanted, ask=not yes)
+    options = rollout_options(
+        timeout, strategy, rollback=not no_rollback, smoke=not no_smoke_test, key=api_key
+    )
+    run_deploy(session, find_chart(chart), given, options, ask=not yes)
 
 
-@app.command(short_help="Say what deploy would do.")
+@app.command(short_help="Show what deploy would do.")
 @shared
 def plan(
     session: Session, chart: Chart = None, values: Files = None, pairs: Pairs = None, image: Image = None
 ) -> None:
-    """Say what deploy would do. Exit code 0: nothing, 2: there are changes, 3: it would be refused."""
-    said = Values(tuple(values or ()), tuple(pairs or ()), image)
-    if deploying.show_plan(session, find_chart(chart), said):
+    """Show what deploy would do. Exit code 0: nothing, 2: there are changes, 3: it would be refused."""
+    given = Values(tuple(values or ()), tuple(pairs or ()), image)
+    if show_plan(session, find_chart(chart), given):
         raise typer.Exit(ExitCode.CHANGES)
 
 
@@ -107,13 +121,13 @@ def plan(
 def status(
     session: Session,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every 2 s, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat every 2 s until Ctrl-C.")] = False,
 ) -> None:
-    """Show models, replicas, requests a second, pods, GPUs, versions and the last events.
+    """Show models, replicas, requests per second, pods, GPUs, versions and the last events.
 
     Exit code 1: not everything serves.
     """
-    if not looking.status(session, again=watch):
+    if not show_status(session, repeat=watch):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -122,12 +136,14 @@ def status(
 def scale(
     session: Session,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")],
-    replicas: Annotated[int | None, typer.Argument(metavar="N", help="Replicas, fixed.", min=1)] = None,
-    fewest: Annotated[
-        int | None, typer.Option("--min", metavar="N", help="Fewest replicas, with --max.", min=0)
+    replicas: Annotated[
+        int | None, typer.Argument(metavar="N", help="Fixed number of replicas.", min=1)
     ] = None,
-    most: Annotated[
-        int | None, typer.Option("--max", metavar="N", help="Most replicas, with --min.", min=1)
+    minimum: Annotated[
+        int | None, typer.Option("--min", metavar="N", help="Minimum of replicas, with --max.", min=0)
+    ] = None,
+    maximum: Annotated[
+        int | None, typer.Option("--max", metavar="N", help="Maximum of replicas, with --min.", min=1)
     ] = None,
     chart: Chart = None,
     timeout: Timeout = "20m",
@@ -136,8 +152,8 @@ def scale(
     yes: Yes = False,
 ) -> None:
     """Change a model's number of replicas: fixed (`scale main 3`), or bounds (`--min 1 --max 4`)."""
-    wanted = wishes(timeout, "beside", rollback=True, smoke=True, key=api_key)
-    deploying.scale(session, find_chart(chart), model, replicas, (fewest, most), wanted, ask=not yes)
+    options = rollout_options(timeout, key=api_key)
+    run_scale(session, find_chart(chart), model, replicas, (minimum, maximum), options, ask=not yes)
 
 
 @app.command(short_help="Restart a model's replicas, one after another.")
@@ -151,36 +167,36 @@ def restart(
     api_key: Key = None,
     yes: Yes = False,
 ) -> None:
-    """Restart the replicas of a model, one after another, on the cluster that serves."""
-    wanted = wishes(timeout, "beside", rollback=True, smoke=True, key=api_key)
-    deploying.restart(session, find_chart(chart), model, wanted, ask=not yes)
+    """Restart a model's replicas, one after another, on the cluster that serves."""
+    options = rollout_options(timeout, key=api_key)
+    run_restart(session, find_chart(chart), model, options, ask=not yes)
 
 
-@app.command(short_help="Go back to a former revision.")
+@app.command(short_help="Return to a former revision.")
 @shared
 def rollback(
     session: Session,
     revision: Annotated[
         int | None,
-        typer.Argument(metavar="REVISION", help="Revision. Without it: the last that served.", min=1),
+        typer.Argument(metavar="REVISION", help="Revision. Default: the last that served.", min=1),
     ] = None,
     timeout: Timeout = "20m",
-    strategy: Strategy = "beside",
+    strategy: Strategy = "alongside",
     *,
     no_smoke_test: NoSmoke = False,
     api_key: Key = None,
     yes: Yes = False,
 ) -> None:
-    """Go back to a former revision, and watch that to its end."""
-    wanted = wishes(timeout, strategy, rollback=False, smoke=not no_smoke_test, key=api_key)
-    deploying.rollback(session, revision, wanted, ask=not yes)
+    """Return to a former revision, and watch until every model serves."""
+    options = rollout_options(timeout, strategy, rollback=False, smoke=not no_smoke_test, key=api_key)
+    run_rollback(session, revision, options, ask=not yes)
 
 
 @app.command(short_help="List the revisions: who, when, what, and how it ended.")
 @shared
 def history(session: Session) -> None:
     """List the revisions: who, when, what changed, which image, and how it ended."""
-    looking.history(session)
+    show_history(session)
 
 
 @app.command(short_help="Show the logs of all replicas.")
@@ -189,23 +205,23 @@ def logs(
     session: Session,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model's replicas.")] = None,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
     lines: Annotated[
         int, typer.Option("--lines", metavar="N", help="Last lines of each replica.", min=1, max=10_000)
     ] = 50,
 ) -> None:
     """Show the logs of all replicas, each line prefixed with its model and pod."""
-    reading.logs(session, model, follow=follow, lines=lines)
+    show_logs(session, model, follow=follow, lines=lines)
 
 
-@app.command(short_help="Check what a deploy needs, and say what to do.")
+@app.command(short_help="Check what a deploy needs, and how to fix it.")
 @shared
 def doctor(
     session: Session, chart: Chart = None, values: Files = None, pairs: Pairs = None, image: Image = None
 ) -> None:
-    """Check what a deploy needs; a line that is not ok says what to do. Exit code 1: something is missing."""
-    said = Values(tuple(values or ()), tuple(pairs or ()), image)
-    if not diagnosing.doctor(session, chart, said):
+    """Check what a deploy needs; a line that is not ok names the fix. Exit code 1: something is missing."""
+    given = Values(tuple(values or ()), tuple(pairs or ()), image)
+    if not run_doctor(session, chart, given):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -219,8 +235,8 @@ def main() -> None:
         _say(str(error))
         code = error.exit_code
     except typer.TyperException as error:
-        where = getattr(error, "ctx", None)
-        _say(f"{error.format_message()} ({where.command_path if where else 'capstan'} --help)")
+        context = getattr(error, "ctx", None)
+        _say(f"{error.format_message()} ({context.command_path if context else 'capstan'} --help)")
         code = ExitCode.USAGE
     sys.exit(int(code or 0))
 

@@ -1,4 +1,4 @@
-"""What can end a command, and the exit code that says so. docs/rollouts.md lists the codes."""
+"""The errors that end a command, with their exit codes (docs/rollouts.md)."""
 
 from enum import IntEnum
 
@@ -19,29 +19,29 @@ class ExitCode(IntEnum):
 
 
 class CapstanError(Exception):
-    """The base of all that this package raises: one sentence for the reader, and an exit code."""
+    """The base of this package's errors: one sentence for the user, and an exit code."""
 
     exit_code = ExitCode.FAILED
 
 
 class UsageError(CapstanError):
-    """The command cannot be understood: a model that does not exist, a malformed duration."""
+    """The command makes no sense: an unknown model, a malformed duration."""
 
     exit_code = ExitCode.USAGE
 
 
 class RefusedError(CapstanError):
-    """The command would not end well, so nothing was changed."""
+    """The command could not succeed, so nothing was changed."""
 
     exit_code = ExitCode.REFUSED
 
 
 class LockHeldError(RefusedError):
-    """Another rollout of the same release is under way."""
+    """Another rollout of the same release is in progress."""
 
 
 class ToolError(CapstanError):
-    """helm or kubectl is missing, failed, or did not end in time."""
+    """helm or kubectl is missing, failed, or did not finish in time."""
 
     exit_code = ExitCode.TOOL
 
@@ -55,18 +55,18 @@ class ClusterError(CapstanError):
 
 
 class UnreachableError(CapstanError):
-    """The API server, or a pod behind it, cannot be reached. It may be worth another try."""
+    """The API server, or a pod behind it, cannot be reached. A retry may help."""
 
     exit_code = ExitCode.UNREACHABLE
 
 
 class RolloutError(CapstanError):
-    """A rollout failed or passed its deadline. Who catches it decides whether to roll back."""
+    """A rollout failed or passed its deadline."""
 
     exit_code = ExitCode.NOT_ROLLED_BACK
 
 
 class RolledBackError(CapstanError):
-    """A rollout failed, and what ran before it serves again."""
+    """A rollout failed, and the former revision serves again."""
 
     exit_code = ExitCode.ROLLED_BACK

@@ -1,1 +1,1 @@
-"""What each command does between its options and what it shows."""
+"""The commands of `capstan`, one module each."""

@@ -1,4 +1,4 @@
-"""What a person or a program sees: plain lines, tables where there is a terminal, or JSON."""
+"""Output: lines of text, tables on a terminal, or JSON."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 class Display:
-    """Progress goes to standard error, results to standard output, as JSON with `as_json`."""
+    """Progress goes to standard error, results to standard output (JSON with `as_json`)."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -18,7 +18,7 @@ class Display:
         self._err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
     def say(self, sentence: str) -> None:
-        """A line of progress."""
+        """Write a line of progress."""
         self._err.print(sentence)
 
     def result(
@@ -28,7 +28,7 @@ class Display:
         *,
         more: bool = False,
     ) -> None:
-        """The result: the JSON value, or lines for a person. With `more` to follow, each value is a line."""
+        """Write the result: the JSON value, or lines of text. With `more` to follow, a value is one line."""
         if self.as_json:
             sys.stdout.write(json.dumps(value, indent=None if more else 2, default=str) + "\n")
         else:
@@ -37,7 +37,7 @@ class Display:
         sys.stdout.flush()
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table on a terminal; elsewhere aligned columns without frames. Nothing with JSON."""
+        """Write a table on a terminal, aligned columns elsewhere, and nothing with JSON."""
         if self.as_json:
             return
         if self._out.is_terminal:

@@ -1,29 +1,34 @@
-"""API keys: a new key, and its entry of the file that the service reads (docs/access.md)."""
+"""`capstan keys`: create an API key, and its entry in the keys file of the service (docs/access.md)."""
 
 import hashlib
 import os
 import re
 import secrets
+import sys
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
+from k8s.commands.display import Display
 from k8s.errors import RefusedError, UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# Says to whoever finds a key in a log or a repository what it opens.
+# Identifies the key to whoever finds it in a log or a repository.
 PREFIX = "ck-"
 SECRET_BYTES = 32
-# Its hashes open nothing, but nobody else needs to know who has a key.
+# The hashes are useless to others, but the names in it are private.
 MODE = 0o600
+
+app = typer.Typer(name="keys", no_args_is_help=True, help="Create API keys (docs/access.md).")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the keys file; a limit that is None does not hold, no models are all of them."""
+class KeyEntry:
+    """One entry of the keys file. A limit of None means no limit; no models means all."""
 
     name: str
     sha256: str
@@ -32,8 +37,8 @@ class Entry:
     images_per_minute: int | None = None
     concurrent_requests: int | None = None
 
-    def written(self) -> dict[str, Any]:
-        """The fields that say something."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -42,41 +47,39 @@ class Entry:
         }
 
 
-def new(name: str, models: tuple[str, ...] = (), **limits: int | None) -> tuple[str, Entry]:
-    """A key that nobody has seen yet, and its entry. Raises UsageError for a name that is no name."""
+def create_key(name: str, models: tuple[str, ...] = (), **limits: int | None) -> tuple[str, KeyEntry]:
+    """A new key and its entry. Raises UsageError for an invalid name."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r:.70} cannot name a key; take 1 to 64 letters, digits, dots, hyphens and underscores"
+            f"{name!r:.70} cannot name a key; use 1 to 64 letters, digits, dots, hyphens and underscores"
         )
     key = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-    return key, Entry(name, hashlib.sha256(key.encode()).hexdigest(), models, **limits)
+    return key, KeyEntry(name, hashlib.sha256(key.encode()).hexdigest(), models, **limits)
 
 
-def text(entry: Entry) -> str:
-    """The entry as it is pasted below `keys:`."""
+def entry_text(entry: KeyEntry) -> str:
+    """The entry as text to paste below `keys:`."""
     return _indented(entry, "  ")
 
 
-def append(path: Path, entry: Entry) -> None:
-    """Add an entry to a keys file, which is made where there is none; the file is whole at any moment.
+def append_entry(path: Path, entry: KeyEntry) -> None:
+    """Add an entry to a keys file, or create the file. The file is replaced atomically.
 
-    Comments and order stay, unless the list is written between brackets.
-    Raises RefusedError where the file is no keys file, or has the name already.
+    Comments and order are kept, unless the list is written in brackets.
+    Raises RefusedError where the file is not a keys file, or has the name already.
     """
     path = path.resolve()
     try:
         content = path.read_text() if path.exists() else "keys:\n"
     except (OSError, UnicodeDecodeError):
-        raise RefusedError(
-            f"{path.name} cannot be read as text; name a file that holds keys, or a new one"
-        ) from None
+        raise RefusedError(f"{path.name} is not a text file; name a keys file, or a new one") from None
     entries = _entries(content, path)
     if any(isinstance(one, dict) and one.get("name") == entry.name for one in entries):
         raise RefusedError(
-            f"{path.name} has a key {entry.name} already; give the new key of a rotation a name of its own, "
+            f"{path.name} already has a key {entry.name}; give the new key of a rotation another name, "
             f"such as {entry.name:.60}-2"
         )
-    wanted = {"keys": [*entries, entry.written()]}
+    wanted = {"keys": [*entries, entry.to_dict()]}
     for indent in ("  ", ""):
         longer = content.rstrip("\n") + "\n" + _indented(entry, indent)
         if _loaded(longer) == wanted:
@@ -86,8 +89,68 @@ def append(path: Path, entry: Entry) -> None:
     _replace(path, longer)
 
 
-def _indented(entry: Entry, indent: str) -> str:
-    lines = yaml.safe_dump([entry.written()], sort_keys=False).splitlines()
+@app.callback()
+def _group() -> None:
+    """Create API keys (docs/access.md)."""
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key; the name appears in logs.")],
+    *,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="A model that the key may use; repeat for more. Default: all."
+        ),
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option("--requests-per-minute", metavar="N", min=1, help="Requests per minute.")
+    ] = None,
+    images_per_minute: Annotated[
+        int | None, typer.Option("--images-per-minute", metavar="N", min=1, help="Images per minute.")
+    ] = None,
+    concurrent_requests: Annotated[
+        int | None, typer.Option("--concurrent-requests", metavar="N", min=1, help="Concurrent requests.")
+    ] = None,
+    append: Annotated[
+        Path | None,
+        typer.Option(
+            "--append", metavar="FILE", help="Add the entry to this keys file instead of printing it."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write key and entry as JSON to standard output.")
+    ] = False,
+) -> None:
+    """Create a key. It is printed once, to standard output, and stored nowhere; its entry has only a hash."""
+    key, entry = create_key(
+        name,
+        tuple(model or ()),
+        requests_per_minute=requests_per_minute,
+        images_per_minute=images_per_minute,
+        concurrent_requests=concurrent_requests,
+    )
+    if append is not None:
+        append_entry(append, entry)
+    if as_json:
+        Display(as_json=True).result({"name": name, "key": key, "entry": entry.to_dict()})
+        return
+    _say(f"The key of {name}; it is not shown again:")
+    typer.echo(key)
+    if append is None:
+        _say("\nIts entry, to add below `keys:` in the keys file:")
+        typer.echo(entry_text(entry), nl=False)
+    else:
+        _say(f"Its entry was added to {append}.")
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+def _indented(entry: KeyEntry, indent: str) -> str:
+    lines = yaml.safe_dump([entry.to_dict()], sort_keys=False).splitlines()
     return "".join(f"{indent}{line}\n" for line in lines)
 
 
@@ -101,10 +164,10 @@ def _loaded(content: str) -> object:
 def _entries(content: str, path: Path) -> list[Any]:
     document = _loaded(content)
     if not isinstance(document, dict) or set(document) != {"keys"}:
-        raise RefusedError(f"{path.name} is not a keys file: its only field is to be `keys`, a list")
+        raise RefusedError(f"{path.name} is not a keys file: its only field must be `keys`, a list")
     entries = [] if document["keys"] is None else document["keys"]
     if not isinstance(entries, list):
-        raise RefusedError(f"{path.name} is not a keys file: its field `keys` is to be a list")
+        raise RefusedError(f"{path.name} is not a keys file: its field `keys` must be a list")
     return entries
 
 

@@ -1,6 +1,7 @@
-"""The options that every command has, declared once."""
+"""The options of the commands, and their parsing."""
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -8,11 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from k8s.clients.kubeconfig import Location
 from k8s.commands.display import Display
 from k8s.commands.session import Session
-from k8s.doors.place import Place
+from k8s.errors import UsageError
 
 SHARED = "Where and how"
+STRATEGIES = ("alongside", "replace")
+UNITS = {"s": 1, "m": 60, "h": 3600}
+DURATION = re.compile(r"(?:\d+[smh])+|\d+")
+
 
 ReleaseName = Annotated[
     str,
@@ -31,7 +37,7 @@ Namespace = Annotated[
         "--namespace",
         "-n",
         metavar="NAME",
-        help="Namespace. Without it: the context's.",
+        help="Namespace. Default: the context's.",
         rich_help_panel=SHARED,
     ),
 ]
@@ -40,7 +46,7 @@ Context = Annotated[
     typer.Option(
         "--context",
         metavar="NAME",
-        help="Context of the kubeconfig. Without it: the current one.",
+        help="Context of the kubeconfig. Default: the current one.",
         rich_help_panel=SHARED,
     ),
 ]
@@ -49,7 +55,7 @@ Kubeconfig = Annotated[
     typer.Option(
         "--kubeconfig",
         metavar="FILE",
-        help="Kubeconfig file. Without it: KUBECONFIG, then ~/.kube/config.",
+        help="Kubeconfig file. Default: KUBECONFIG, then ~/.kube/config.",
         rich_help_panel=SHARED,
     ),
 ]
@@ -59,6 +65,62 @@ AsJson = Annotated[
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Show each helm command, without secrets.", rich_help_panel=SHARED),
+]
+
+Chart = Annotated[
+    Path | None,
+    typer.Option(
+        "--chart", metavar="PATH", help="Path of the chart. Default: the one installed with capstan."
+    ),
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--values",
+        "-f",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Values file; later ones win. Without any, the former values stay.",
+    ),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One value, such as models.main.replicas=2."),
+]
+Image = Annotated[
+    str | None,
+    typer.Option("--image", metavar="IMAGE", help="A tag, repository:tag or repository@sha256:digest."),
+]
+Timeout = Annotated[
+    str,
+    typer.Option("--timeout", metavar="TIME", help="Deadline of the whole rollout, such as 90s, 20m or 1h."),
+]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        metavar="alongside|replace",
+        autocompletion=lambda: list(STRATEGIES),
+        help="For a new cluster: `alongside` keeps the old one until the new one serves; `replace` deletes "
+        "it first, and nothing serves meanwhile.",
+    ),
+]
+NoRollback = Annotated[bool, typer.Option("--no-rollback", help="Leave a failed rollout in place.")]
+NoSmoke = Annotated[bool, typer.Option("--no-smoke-test", help="Skip the test caption at the end.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        metavar="KEY",
+        envvar="CAPSTAN_API_KEY",
+        help="API key for the smoke test.",
+        show_envvar=True,
+    ),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask for confirmation. Without a terminal capstan never asks."),
 ]
 
 OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -72,7 +134,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes a Session first, as one that takes the shared options instead."""
+    """Give a command the shared options in place of its first parameter, a Session."""
     own = inspect.signature(command, eval_str=True)
     parameters = list(own.parameters.values())[1:]
     added = [
@@ -82,12 +144,30 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - whatever the command takes
-        said = {name: named.pop(name) for name in OPTIONS}
-        place = Place(said["release"], said["namespace"], said["context"], said["kubeconfig"])
-        command(Session(place, Display(as_json=said["as_json"]), said["verbose"]), *arguments, **named)
+        shared = {name: named.pop(name) for name in OPTIONS}
+        location = Location(*(shared.pop(n) for n in ("release", "namespace", "context", "kubeconfig")))
+        command(Session(location, Display(as_json=shared["as_json"]), shared["verbose"]), *arguments, **named)
 
     all_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters] + added
     run.__signature__ = inspect.Signature(all_parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in all_parameters}
     del run.__wrapped__
     return run
+
+
+def parse_strategy(strategy: str) -> bool:
+    """Whether a strategy deletes the old cluster first. Raises UsageError for an unknown one."""
+    if strategy not in STRATEGIES:
+        raise UsageError(f"--strategy {strategy!r} is not one of {', '.join(STRATEGIES)}")
+    return strategy == "replace"
+
+
+def parse_duration(text: str) -> float:
+    """The seconds of a duration such as `90`, `20m` or `1h30m`. Raises UsageError for anything else."""
+    if not DURATION.fullmatch(text):
+        raise UsageError(f"{text!r} is not a duration; write 90s, 20m or 1h30m")
+    parts = re.findall(r"(\d+)([smh])", text)
+    found = float(text) if text.isdigit() else float(sum(int(n) * UNITS[unit] for n, unit in parts))
+    if not found:
+        raise UsageError(f"the duration {text!r} is zero; write 90s, 20m or 1h30m")
+    return found

@@ -1,1 +1,1 @@
-"""A rollout from its plan to its end: what looks at a cluster and what changes it."""
+"""A rollout: observing a cluster and changing it."""

@@ -1,45 +1,44 @@
-"""A rollout from its plan to its end: apply, watch, try, and put back what failed."""
+"""A rollout in four steps: apply, watch, verify, and finish or roll back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NoReturn
 
-from k8s.doors.cluster import Cluster
-from k8s.doors.pods import Pods
-from k8s.doors.release import Release, Values
+from k8s.clients.chart import Values
+from k8s.clients.helm import Release, last_deployed
+from k8s.clients.kubernetes import KubernetesClient
+from k8s.clients.pods import Pods
+from k8s.clients.retry import LIMIT_S, Clock, Retry
 from k8s.errors import CapstanError, RolledBackError, RolloutError, UnreachableError
-from k8s.rollout import smoke
-from k8s.rollout.active import align
-from k8s.rollout.history import FAILED, ROLLED_BACK, RUNNING, SERVING, Entry, History, stamp
-from k8s.rollout.insist import LIMIT_S, insist
-from k8s.rollout.lock import holder_name
-from k8s.rollout.observe import Observer
-from k8s.rollout.restore import Restorer
-from k8s.rollout.vacancy import vacate
-from k8s.rollout.watch import Clock, WatchError, watch
-from k8s.rules.goal import Goal, goal_of, pools_of
-from k8s.rules.proposal import Proposal, check_room
-from k8s.state.snapshot import Snapshot
+from k8s.planning.proposal import Proposal, check_capacity
+from k8s.planning.target import Target, fixed_pools, target_of
+from k8s.resources.snapshot import Snapshot
+from k8s.rollout import smoke_test
+from k8s.rollout.align import align
+from k8s.rollout.history import FAILED, ROLLED_BACK, RUNNING, SERVING, History, RolloutEntry, new_entry
+from k8s.rollout.lease import holder_name
+from k8s.rollout.observer import Observer
+from k8s.rollout.rollback import Rollback
+from k8s.rollout.teardown import Teardown
+from k8s.rollout.watch import WatchError, watch
 
-Json = Mapping[str, Any]
 Say = Callable[[str], None]
-Got = TypeVar("Got")
 
-SMOKE_LIMIT_S = 60.0
-# A rollback takes its time, however short the rollout's own deadline was.
-SETTLING_S = 600.0
+SMOKE_TEST_S = 60.0
+# A rollback gets this long, however short the rollout's own deadline was.
+MIN_ROLLBACK_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """How a rollout is to be made."""
+class RolloutOptions:
+    """The options of a rollout."""
 
     timeout_s: float = 1200.0
     rollback: bool = True
     replace: bool = False
-    smoke: bool = True
+    smoke_test: bool = True
     key: str | None = None
 
 
@@ -53,120 +52,108 @@ class Result:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A rollout that is applied: its history entry, its target and when it began."""
+
+    entry: RolloutEntry
+    target: Target
+    began: float
+
+
 class Rollout:
-    """One rollout of one release. The caller holds the lock."""
+    """One rollout of one release. The caller holds the lease."""
 
-    def __init__(self, cluster: Cluster, release: Release, say: Say, clock: Clock | None = None) -> None:
-        self.cluster = cluster
-        self.release = release
-        self.pods = Pods(cluster)
-        self.history = History(cluster, release.name)
-        self.say = say
+    def __init__(
+        self, client: KubernetesClient, release: Release, say: Say, clock: Clock | None = None
+    ) -> None:
         self.clock = clock or Clock()
+        self.client = client.retrying(Retry(LIMIT_S, say, self.clock))
+        self.release = release
+        self.pods = Pods(client)
+        self.history = History(self.client, release.name)
+        self.say = say
 
-    def deploy(self, chart: Path, values: Values, wishes: Wishes, proposal: Proposal) -> Result:
-        """Apply a proposal that was shown, watch it to its end, and put back what failed.
+    def deploy(self, chart: Path, values: Values, options: RolloutOptions, proposal: Proposal) -> Result:
+        """Apply a proposal, watch and verify it, and roll back if it fails.
 
-        Raises RefusedError before any change, RolledBackError, or RolloutError where nothing was put back.
+        Raises RefusedError before any change, RolledBackError, or RolloutError if nothing was rolled back.
         """
-        check_room(proposal, replace=wishes.replace)
-        began = self.clock.monotonic()
-        deployed = self._deployed(proposal)
+        check_capacity(proposal, replace=options.replace)
         if not proposal.changes:
-            return self._finish_former(proposal, wishes, began)
-        restorer = Restorer(self.cluster, self.release, proposal.name, self.say)
-        if proposal.plan.new_cluster:
-            restorer.drop_pending()
-        lines = proposal.what()
-        revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(lines)[:200]}")
-        self._insist(lambda: restorer.thaw(proposal.after["spec"].get("upgradeStrategy")))
-        entry = Entry(revision, holder_name(), stamp(), tuple(lines))
-        self._insist(lambda: self.history.write(entry))
-        goal = self._insist(lambda: self._goal(proposal, deployed))
-        self.say(f"revision {revision} is applied; watching for at most {wishes.timeout_s:g} s")
-        return self._see_through(proposal, goal, wishes, entry, began)
+            return self._finish_earlier(proposal, options)
+        applied = self._apply(chart, values, proposal)
+        self.say(
+            f"revision {applied.entry.revision} is applied; watching for at most {options.timeout_s:g} s"
+        )
+        return self._watch_and_finish(proposal, applied, options)
 
-    def back(self, revision: int, wishes: Wishes, proposal: Proposal) -> Result:
-        """Go back to a former revision and watch that to its end. Raises RolloutError where it fails."""
-        check_room(proposal, replace=wishes.replace)
-        began = self.clock.monotonic()
-        deployed = self._deployed(proposal)
-        Restorer(self.cluster, self.release, proposal.name, self.say).go_back(revision)
-        newest = self.release.history()[-1].number
-        entry = Entry(newest, holder_name(), stamp(), (f"rollback to {revision}",))
-        self._insist(lambda: self.history.write(entry))
-        goal = self._insist(lambda: self._goal(proposal, deployed))
-        careful = Wishes(wishes.timeout_s, False, wishes.replace, wishes.smoke, wishes.key)
-        return self._see_through(proposal, goal, careful, entry, began)
+    def roll_back(self, revision: int, options: RolloutOptions, proposal: Proposal) -> Result:
+        """Return to a former revision, watch and verify it. Raises RolloutError if it fails."""
+        check_capacity(proposal, replace=options.replace)
+        began, deployed = self.clock.monotonic(), self._deployed(proposal)
+        Rollback(self.client, self.release, proposal.name, self.say).apply(revision)
+        entry = new_entry(self._newest(), f"rollback to {revision}")
+        applied = self._applied(proposal, deployed, began, entry)
+        return self._watch_and_finish(proposal, applied, replace(options, rollback=False))
 
-    def _insist(self, act: Callable[[], Got], limit_s: float = LIMIT_S) -> Got:
-        return insist(act, self.say, self.clock, limit_s=limit_s)
+    def last_good(self, before: int) -> int | None:
+        """The newest revision before `before` that Helm keeps and that is not known to have failed."""
+        failed = {n for n, entry in self.history.entries().items() if entry.outcome != SERVING}
+        earlier = [r for r in self.release.history() if r.number < before and r.number not in failed]
+        return last_deployed(earlier)
 
-    def _goal(self, proposal: Proposal, deployed: Mapping[str, float]) -> Goal:
-        """What must be seen, now that the proposal is applied."""
-        live = self.cluster.get(f"{self.cluster.ray}/rayservices/{proposal.name}")
-        return goal_of(proposal, live["metadata"]["generation"], deployed)
-
-    def _finish_former(self, proposal: Proposal, wishes: Wishes, began: float) -> Result:
-        """Nothing is to be applied; but a former rollout may have been left in the middle."""
-        entries = self.history.entries()
-        newest = self.release.history()[-1].number
-        entry = entries.get(newest)
-        if entry is None or entry.outcome != RUNNING:
-            if proposal.settled:
-                return Result(newest, 0.0, "nothing to do: what runs is what is wanted", changed=False)
-            entry = entry or Entry(newest, holder_name(), stamp(), ("watched to its end",))
-        self.say(f"revision {newest} was left in the middle; watching it to its end")
-        return self._see_through(proposal, self._goal(proposal, {}), wishes, entry, began)
-
-    def _see_through(
-        self, proposal: Proposal, goal: Goal, wishes: Wishes, entry: Entry, began: float
-    ) -> Result:
+    def _watch_and_finish(self, proposal: Proposal, applied: Applied, options: RolloutOptions) -> Result:
         try:
-            seen = self._to_the_end(proposal, goal, wishes)
+            seen = self._watch(proposal, applied.target, options)
         except RolloutError as error:
             self._explain(error)
-            seconds = self.clock.monotonic() - began
-            self._put_back(proposal, wishes, entry.ended(FAILED, reason=str(error), seconds=seconds), error)
-        seconds = self.clock.monotonic() - began
-        images = tuple(
-            sorted({c.image_id or c.image for p in seen.pods for c in p.containers if not c.first})
-        )
-        self._note(entry.ended(SERVING, seconds=seconds, images=images))
-        return Result(
-            entry.revision, seconds, f"revision {entry.revision} serves after {seconds:.0f} s", changed=True
-        )
+            self._fail_or_roll_back(proposal, applied, options, error)
+        return self._finish(applied, seen)
 
-    def _to_the_end(self, proposal: Proposal, goal: Goal, wishes: Wishes) -> Snapshot:
-        observer = Observer(self.cluster, self.pods, proposal.name)
+    def _apply(self, chart: Path, values: Values, proposal: Proposal) -> Applied:
+        """Step 1: install or upgrade the Helm release, and record it."""
+        began, deployed = self.clock.monotonic(), self._deployed(proposal)
+        teardown = Teardown(self.client, proposal.name, self.say)
+        if proposal.plan.new_cluster:
+            teardown.drop_pending()
+        changes = tuple(proposal.summary())
+        revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(changes)[:200]}")
+        teardown.restore_strategy(proposal.after["spec"].get("upgradeStrategy"))
+        return self._applied(proposal, deployed, began, new_entry(revision, *changes))
+
+    def _watch(self, proposal: Proposal, target: Target, options: RolloutOptions) -> Snapshot:
+        """Step 2: wait until every replica runs; growing pools are aligned first, shrinking ones last."""
+        observer = Observer(self.client.retrying(Retry()), self.pods, proposal.name)
         since = datetime.now(UTC)
-        if not goal.new_cluster:
-            self._insist(lambda: align(self.cluster, proposal.after, self.say, shrink=False))
-        elif wishes.replace and proposal.cluster is not None:
-            name, limit_s = proposal.cluster["metadata"]["name"], wishes.timeout_s
-            since = vacate(self.cluster, name, timeout_s=limit_s, say=self.say, clock=self.clock)
-            goal = replace(goal, room_since=since)
+        if not target.new_cluster:
+            align(self.client, proposal.after, self.say, shrink=False)
+        elif options.replace and proposal.ray_cluster is not None:
+            name, teardown = target.old_cluster, Teardown(self.client, proposal.name, self.say)
+            since = teardown.delete_active(name, timeout_s=options.timeout_s, clock=self.clock)
+            target = replace(target, placeable_since=since)
 
-        def observe() -> Snapshot:
-            return observer.snapshot(since)
+        def watch_for(target: Target) -> Snapshot:
+            limit_s = options.timeout_s
+            return watch(
+                lambda: observer.snapshot(since), target, timeout_s=limit_s, say=self.say, clock=self.clock
+            )
 
-        seen = watch(observe, goal, timeout_s=wishes.timeout_s, say=self.say, clock=self.clock)
-        if wishes.smoke:
-            self._try(seen, goal, wishes.key)
-        if not goal.new_cluster:
-            self._insist(lambda: align(self.cluster, proposal.after, self.say, shrink=True, seen=seen))
-            even = replace(goal, pools=pools_of(proposal.after))
-            seen = watch(observe, even, timeout_s=wishes.timeout_s, say=self.say, clock=self.clock)
+        seen = watch_for(target)
+        if options.smoke_test:
+            self._verify(seen, target, options.key)
+        if not target.new_cluster:
+            align(self.client, proposal.after, self.say, shrink=True, seen=seen)
+            seen = watch_for(replace(target, pools=fixed_pools(proposal.after)))
         return seen
 
-    def _try(self, seen: Snapshot, goal: Goal, key: str | None) -> None:
-        serving = seen.service.active.cluster if seen.service and seen.service.active else ""
-        pod = smoke.proxy_pod(seen.pods, serving)
-        if pod is None:
-            raise RolloutError(f"smoke test: no pod of {serving} is ready")
-        send = smoke.sender(self.pods.request, pod.name)
+    def _verify(self, seen: Snapshot, target: Target, key: str | None) -> None:
+        """Step 3: the smoke test. Raises RolloutError where a model fails it."""
+        serving = seen.service.active if seen.service else ""
+        send = smoke_test.sender(self.pods.request, seen.pods, serving)
+        retry = Retry(SMOKE_TEST_S, self.say, self.clock)
         try:
-            outcomes = self._insist(lambda: smoke.run(goal.configs, send, key), SMOKE_LIMIT_S)
+            outcomes = retry.run(lambda: smoke_test.run(target.configs, send, key))
         except UnreachableError as error:
             raise RolloutError(f"the smoke test got no answer: {error}") from None
         for outcome in outcomes:
@@ -175,8 +162,70 @@ class Rollout:
         if failed:
             raise RolloutError("; ".join(failed))
 
+    def _finish(self, applied: Applied, seen: Snapshot) -> Result:
+        """Step 4: record the success."""
+        seconds, revision = self.clock.monotonic() - applied.began, applied.entry.revision
+        images = {c.image_id or c.image for p in seen.pods for c in p.containers if not c.init}
+        self._record(applied.entry.ended(SERVING, seconds=seconds, images=tuple(sorted(images))))
+        return Result(revision, seconds, f"revision {revision} serves after {seconds:.0f} s", changed=True)
+
+    def _fail_or_roll_back(
+        self, proposal: Proposal, applied: Applied, options: RolloutOptions, error: RolloutError
+    ) -> NoReturn:
+        """Step 4 of a failed rollout: record it, and return to the revision that served before."""
+        seconds = self.clock.monotonic() - applied.began
+        entry = applied.entry.ended(FAILED, reason=str(error), seconds=seconds)
+        self._record(entry)
+        good = self.last_good(entry.revision)
+        if not options.rollback or good is None:
+            reason = "--no-rollback" if not options.rollback else "no former revision served"
+            raise RolloutError(f"{error}; nothing was rolled back ({reason})") from error
+        self.say(f"rolling back to revision {good}")
+        rollback = Rollback(self.client, self.release, proposal.name, self.say)
+        try:
+            rollback.apply(good)
+            rollback.watch(max(options.timeout_s, MIN_ROLLBACK_S), self.pods, self.clock)
+        except CapstanError as second:
+            raise RolloutError(
+                f"{error}; the rollback to revision {good} failed too: {second}; see capstan status"
+            ) from error
+        self._record(entry.ended(ROLLED_BACK, reason=str(error), seconds=entry.seconds))
+        self._record(new_entry(self._newest(), f"rollback to {good}").ended(SERVING))
+        raise RolledBackError(f"{error}; rolled back: revision {good} serves") from error
+
+    def _finish_earlier(self, proposal: Proposal, options: RolloutOptions) -> Result:
+        """Nothing is to be applied; but an earlier rollout may be unfinished."""
+        newest = self._newest()
+        entry = self.history.entries().get(newest)
+        if entry is None or entry.outcome != RUNNING:
+            if proposal.settled:
+                return Result(newest, 0.0, "nothing to do: the release is up to date", changed=False)
+            entry = entry or new_entry(newest, "watched to its end")
+        self.say(f"revision {newest} is unfinished; watching it to its end")
+        applied = Applied(entry, self._target(proposal, {}), self.clock.monotonic())
+        return self._watch_and_finish(proposal, applied, options)
+
+    def _applied(
+        self, proposal: Proposal, deployed: Mapping[str, float], began: float, entry: RolloutEntry
+    ) -> Applied:
+        self.history.write(entry)
+        return Applied(entry, self._target(proposal, deployed), began)
+
+    def _target(self, proposal: Proposal, deployed: Mapping[str, float]) -> Target:
+        live = self.client.get(f"{self.client.ray}/rayservices/{proposal.name}")
+        return target_of(proposal, live["metadata"]["generation"], deployed)
+
+    def _newest(self) -> int:
+        return self.release.history()[-1].number
+
+    def _record(self, entry: RolloutEntry) -> None:
+        try:
+            self.history.write(entry)
+        except CapstanError as error:
+            self.say(f"the outcome was not recorded: {error}")
+
     def _explain(self, error: RolloutError) -> None:
-        """Say what failed, with the last lines of the guilty log."""
+        """Say what failed, with the last lines of the container's log."""
         self.say(f"failed: {error}")
         failure = error.failure if isinstance(error, WatchError) else None
         if failure is None or not failure.pod:
@@ -189,50 +238,13 @@ class Rollout:
         for line in lines:
             self.say(f"  {failure.pod} | {line}")
 
-    def _put_back(self, proposal: Proposal, wishes: Wishes, entry: Entry, error: RolloutError) -> None:
-        """Go back to what served before; always raises."""
-        self._note(entry)
-        good = self.good_before(entry.revision)
-        if not wishes.rollback or good is None:
-            why = "--no-rollback" if not wishes.rollback else "there is no former revision that served"
-            raise RolloutError(f"{error}; nothing was rolled back ({why})") from error
-        self.say(f"rolling back to revision {good}")
-        restorer = Restorer(self.cluster, self.release, proposal.name, self.say)
-        try:
-            restorer.go_back(good)
-            restorer.settle(max(wishes.timeout_s, SETTLING_S), self.pods, self.clock)
-        except CapstanError as second:
-            raise RolloutError(
-                f"{error}; and the rollback to revision {good} failed as well: {second}; see capstan status"
-            ) from error
-        self._note(entry.ended(ROLLED_BACK, reason=str(error), seconds=entry.seconds))
-        newest = self.release.history()[-1].number
-        self._note(Entry(newest, holder_name(), stamp(), (f"rollback to {good}",), SERVING))
-        raise RolledBackError(f"{error}; rolled back: revision {good} serves") from error
-
-    def _note(self, entry: Entry) -> None:
-        try:
-            self._insist(lambda: self.history.write(entry))
-        except CapstanError as error:
-            self.say(f"the outcome could not be noted: {error}")
-
-    def good_before(self, revision: int) -> int | None:
-        """The newest revision before that one which is not known to have failed, if Helm still has one."""
-        entries = self.history.entries()
-        known = [
-            r.number
-            for r in self.release.history()
-            if r.number < revision and r.status in ("deployed", "superseded")
-        ]
-        good = [n for n in known if n not in entries or entries[n].outcome == SERVING]
-        return max(good, default=None)
-
     def _deployed(self, proposal: Proposal) -> dict[str, float]:
+        """When Serve last deployed each application, in Serve's own time."""
         if proposal.before is None:
             return {}
         try:
-            seen = Observer(self.cluster, self.pods, proposal.name).snapshot()
+            seen = Observer(self.client.retrying(Retry()), self.pods, proposal.name).snapshot()
         except UnreachableError:
             return {}
-        serving = seen.service.active.cluster if seen.service and seen.service.active else ""
+        serving = seen.service.active if seen.service else ""
         return {a.name: a.deployed_at for a in seen.apps.get(serving, ())}

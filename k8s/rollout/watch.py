@@ -1,47 +1,44 @@
-"""Watching a rollout to its end: asking for the verdict again and again until it says done or failed."""
+"""Watching a rollout until the verdict is done or failed."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from k8s.clients.retry import INTERVAL_S, Clock
 from k8s.errors import RolloutError, UnreachableError
-from k8s.rules.failures import Failure
-from k8s.rules.goal import Goal
-from k8s.rules.verdict import State, judge, waiting
-from k8s.state.snapshot import Snapshot
-
-INTERVAL_S = 2.0
+from k8s.planning.failures import Failure
+from k8s.planning.target import Target
+from k8s.planning.verdict import State, judge, waiting
+from k8s.resources.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time, as a watch needs it; a test gives its own."""
+class WatchError(RolloutError):
+    """A rollout failed, or passed its deadline (`failure` is None then)."""
 
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    def __init__(self, sentence: str, failure: Failure | None) -> None:
+        super().__init__(sentence)
+        self.failure = failure
 
 
 def watch(
     observe: Callable[[], Snapshot],
-    goal: Goal,
+    target: Target,
     *,
     timeout_s: float,
     say: Callable[[str], None],
     clock: Clock,
 ) -> Snapshot:
-    """Look every 2 s until the rollout is done; returns the last snapshot.
+    """Observe every 2 s until the rollout is done; returns the last snapshot.
 
-    An API server that does not answer is asked again until the deadline. Raises RolloutError (`failure` says
-    which) where the rollout failed or `timeout_s` seconds have passed.
+    An API server that does not answer is asked again until the deadline. Raises WatchError where the rollout
+    failed or `timeout_s` seconds have passed.
     """
     end = clock.monotonic() + timeout_s
     last = "nothing seen yet"
     while True:
         try:
             seen = observe()
-            verdict = judge(seen, goal)
+            verdict = judge(seen, target)
         except UnreachableError as error:
-            verdict = waiting(f"{error}; trying again")
+            verdict = waiting(f"{error}; retrying")
         if verdict.sentence != last:
             say(verdict.sentence)
         last = verdict.sentence
@@ -52,11 +49,3 @@ def watch(
         if clock.monotonic() >= end:
             raise WatchError(f"not done within {timeout_s:g} s (--timeout); last seen: {last}", None)
         clock.sleep(INTERVAL_S)
-
-
-class WatchError(RolloutError):
-    """A rollout that failed, or that passed its deadline (`failure` is None then)."""
-
-    def __init__(self, sentence: str, failure: Failure | None) -> None:
-        super().__init__(sentence)
-        self.failure = failure

@@ -29,7 +29,7 @@ def site(address: str) -> Iterator[Site]:
         for body in keys():
             found.namespace.create(body)
         ended = found.install("-f", str(VALUES), "-f", str(PAIR))
-        assert "shapes: not tested: the service wants a key; give it in CAPSTAN_API_KEY" in ended.said
+        assert "shapes: not tested: the service requires a key; set CAPSTAN_API_KEY" in ended.said
         yield replace(found, key=KEY)
 
 

@@ -80,7 +80,7 @@ def test_no_room(site: Site) -> None:
     finally:
         run("kubectl", "-n", site.namespace.name, "delete", "resourcequota", "one")
     assert ended.code == 3
-    assert "1 nvidia.com/gpu more wanted, 1 nvidia.com/gpu of 1 nvidia.com/gpu used" in ended.said
+    assert "1 nvidia.com/gpu more needed, 1 nvidia.com/gpu of 1 nvidia.com/gpu used" in ended.said
     assert site.service()["metadata"]["generation"] == before
 
 
@@ -93,7 +93,7 @@ def test_scale_beyond_the_pool(site: Site) -> None:
     """More replicas than GPUs are refused with the numbers."""
     ended = site.run("scale", "shapes", "40")
     assert ended.code == 3
-    assert "pool gpu: 39 pods of 1 nvidia.com/gpu" in ended.said
+    assert " of 39 pods of 1 nvidia.com/gpu" in ended.said
     assert len(site.workers()) == 1
 
 
@@ -161,7 +161,7 @@ def test_two_at_once_and_a_killed_one(site: Site) -> None:
 
 
 def _not_held(ended: Ended) -> bool:
-    return "holds the lock" not in ended.said
+    return "holds the lease" not in ended.said
 
 
 def test_api_server_away(site: Site, tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The client for pods: HTTP through a port-forward, and logs.
+
+A port-forward goes through the kubelet, so it works where this machine cannot reach pods, and where
+NetworkPolicies forbid it.
+"""
+
+import http.client
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from k8s.clients.kubernetes import KubernetesClient
+from k8s.errors import ClusterError, UnreachableError
+
+if TYPE_CHECKING:
+    from kubernetes.stream.ws_client import PortForward
+
+DASHBOARD_PORT = 8265
+SERVE_PORT = 8000
+# HAProxy's own Prometheus exporter.
+HAPROXY_PORT = 9101
+LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+
+
+class Pods:
+    """HTTP and logs of the pods in one namespace."""
+
+    def __init__(self, client: KubernetesClient) -> None:
+        self._client = client
+
+    def request(
+        self,
+        pod: str,
+        port: int,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+        timeout_s: float = 10.0,
+    ) -> Answer:
+        """The answer of a pod's port. Raises UnreachableError without one within `timeout_s` seconds."""
+        forward = self._forward(pod, port, timeout_s)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        try:
+            connection.sock = forward.socket(port)
+            connection.sock.settimeout(timeout_s)
+            connection.request(method, path, body=body, headers={"Connection": "close", **(headers or {})})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read())
+        except (http.client.HTTPException, OSError) as error:
+            raise UnreachableError(f"pod {pod}:{port} does not answer ({type(error).__name__})") from None
+        finally:
+            connection.close()
+            forward.close()
+
+    def dashboard(self, head: str, token: str | None) -> dict[str, Any] | None:
+        """Serve's applications from a head pod's dashboard; None where it does not answer yet."""
+        headers = {"x-ray-authorization": f"Bearer {token}"} if token else {}
+        try:
+            answer = self.request(head, DASHBOARD_PORT, "/api/serve/applications/", headers=headers)
+        except UnreachableError:
+            return None
+        if answer.status != HTTPStatus.OK:
+            return None
+        found: dict[str, Any] = json.loads(answer.body)
+        return found
+
+    def log(
+        self, pod: str, container: str = "", *, lines: int = LOG_LINES, previous: bool = False
+    ) -> list[str]:
+        """The last lines of a container's log, or of its `previous` run; empty where there is none."""
+        query = {"tailLines": str(lines), "previous": str(previous).lower()}
+        if container:
+            query["container"] = container
+        path = f"{self._client.core}/pods/{pod}/log"
+        try:
+            return self._client.text(path, **query).splitlines()
+        except ClusterError:
+            return []
+
+    def _forward(self, pod: str, port: int, timeout_s: float) -> "PortForward":
+        import websocket  # noqa: PLC0415 - the client takes a second, which --help does not have
+        from kubernetes.client import ApiClient, CoreV1Api  # noqa: PLC0415
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from kubernetes.stream import portforward  # noqa: PLC0415
+
+        # A port-forward replaces a method of its ApiClient while it connects, so it gets its own.
+        core = CoreV1Api(ApiClient(self._client.api.configuration))
+        connect = core.connect_get_namespaced_pod_portforward
+        try:
+            forward: PortForward = portforward(
+                connect, pod, self._client.namespace, ports=str(port), _request_timeout=timeout_s
+            )
+        except (ApiException, websocket.WebSocketException, OSError) as error:
+            raise UnreachableError(f"no port-forward to pod {pod}:{port} ({type(error).__name__})") from None
+        return forward

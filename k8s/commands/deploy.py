@@ -1,0 +1,78 @@
+"""`capstan deploy`: propose, show, and roll out while holding the lease."""
+
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+import typer
+
+from k8s.clients.chart import Values
+from k8s.clients.kubernetes import KubernetesClient
+from k8s.clients.process import redact
+from k8s.commands.plan import proposal_lines
+from k8s.commands.session import Session
+from k8s.errors import ClusterError, ExitCode
+from k8s.planning.proposal import Proposal
+from k8s.rollout.lease import RolloutLease
+from k8s.rollout.propose import propose, require_kuberay
+from k8s.rollout.rollback import unstick
+from k8s.rollout.rollout import Result, Rollout, RolloutOptions
+
+INTERRUPTED = (
+    "interrupted: nothing was rolled back, and KubeRay carries on with what was applied. `capstan status` "
+    "shows the progress; `capstan deploy` without values watches it to its end; `capstan rollback` goes back."
+)
+
+
+def deploy(session: Session, chart: Path, values: Values, options: RolloutOptions, *, ask: bool) -> None:
+    """Install or upgrade."""
+    client = session.client()
+    require_kuberay(client)
+    ensure_namespace(client)
+
+    def act(rollout: Rollout) -> Result:
+        unstick(client, rollout.release, rollout.say)
+        proposal = propose(client, rollout.release, chart, values)
+        announce(session, proposal, ask=ask)
+        return rollout.deploy(chart, values, options, proposal)
+
+    hold_lease_and_run(session, client, act)
+
+
+def announce(session: Session, proposal: Proposal, *, ask: bool) -> None:
+    """Show what will happen, and ask for confirmation on a terminal."""
+    for line in proposal_lines(proposal):
+        session.display.say(line)
+    if ask and proposal.changes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm("Continue?", abort=True)
+
+
+def ensure_namespace(client: KubernetesClient) -> None:
+    """Create the namespace where it does not exist."""
+    try:
+        if client.find(f"/api/v1/namespaces/{client.namespace}") is None:
+            client.create("/api/v1/namespaces", {"metadata": {"name": client.namespace}})
+    except ClusterError as error:
+        # An account that cannot read namespaces may still deploy into an existing one.
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+
+
+def hold_lease_and_run(session: Session, client: KubernetesClient, act: Callable[[Rollout], Result]) -> None:
+    """Run a rollout while holding the release's lease, and show its result."""
+    release = session.release(client)
+    with RolloutLease(client, release.name):
+        rollout = Rollout(client, release, lambda line: session.display.say(redact(line)))
+        try:
+            result = act(rollout)
+        except KeyboardInterrupt:
+            session.display.say(INTERRUPTED)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+    value = {
+        "revision": result.revision,
+        "seconds": round(result.seconds, 1),
+        "outcome": result.sentence,
+        "changed": result.changed,
+    }
+    session.display.result(value, [result.sentence])

@@ -1,1 +1,0 @@
-"""The doors to what lies outside: the API server, pods, helm and kubectl."""

@@ -1,0 +1,1 @@
+"""Decisions about a rollout: what a change does, whether it fits, whether it is done. Pure."""

@@ -1,0 +1,57 @@
+"""The pods of a Ray cluster, and the resources that each needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k8s.resources.amounts import Amounts, add, container_requests, pod_requests
+
+Json = Mapping[str, Any]
+
+# KubeRay's requests for the autoscaler's container in the head pod, unless the spec sets others.
+AUTOSCALER_REQUESTS = {"cpu": "500m", "memory": "512Mi"}
+
+
+@dataclass(frozen=True, slots=True)
+class PodDemand:
+    """A number of identical pods to be placed: a pool's, or the head."""
+
+    group: str
+    count: int
+    each: Amounts
+    spec: Json
+
+
+def pod_demand(cluster: Json, *, head: bool = True) -> list[PodDemand]:
+    """The pods of a `rayClusterConfig`: the head, and each pool at the number it starts with."""
+    found = [_head_demand(cluster)] if head else []
+    for group in cluster.get("workerGroupSpecs") or []:
+        spec = group["template"]["spec"]
+        found.append(PodDemand(group["groupName"], initial_replicas(group), pod_requests(spec), spec))
+    return found
+
+
+def added_demand(before: Json, after: Json) -> list[PodDemand]:
+    """The pods that a running cluster adds when its pools grow."""
+    had = {d.group: d.count for d in pod_demand(before, head=False)}
+    return [
+        PodDemand(d.group, d.count - had.get(d.group, 0), d.each, d.spec)
+        for d in pod_demand(after, head=False)
+        if d.count > had.get(d.group, 0)
+    ]
+
+
+def initial_replicas(group: Json) -> int:
+    """The number of pods that a pool starts with: `replicas` within its bounds, as KubeRay clamps it."""
+    least, most = group.get("minReplicas") or 0, group.get("maxReplicas", 2**31 - 1)
+    return int(max(least, min(group.get("replicas") or 0, most)))
+
+
+def _head_demand(cluster: Json) -> PodDemand:
+    spec = cluster["headGroupSpec"]["template"]["spec"]
+    each = pod_requests(spec)
+    if cluster.get("enableInTreeAutoscaling"):
+        default = {"requests": AUTOSCALER_REQUESTS}
+        resources = (cluster.get("autoscalerOptions") or {}).get("resources") or default
+        each = add([each, container_requests({"resources": resources})])
+    return PodDemand("head", 1, each, spec)

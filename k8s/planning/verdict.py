@@ -1,0 +1,135 @@
+"""The verdict on a rollout: the snapshot compared with the target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from k8s.planning import failures
+from k8s.planning.failures import Failure
+from k8s.planning.target import Target
+from k8s.resources.rayservice import replica_bounds
+from k8s.resources.serve import HEALTHY, RUNNING, ServeApplication, ServeDeployment, contains
+from k8s.resources.snapshot import Snapshot
+
+Json = Mapping[str, Any]
+
+
+class State(Enum):
+    """The state of a rollout."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A state, and the reason in one sentence."""
+
+    state: State
+    sentence: str
+    failure: Failure | None = None
+
+
+def judge(seen: Snapshot, target: Target) -> Verdict:  # noqa: PLR0911 - one condition after another
+    """Whether the rollout is done, has failed, or what it waits for."""
+    service = seen.service
+    if service is None:
+        return waiting("the RayService does not exist yet")
+    read = service.observed_generation
+    if read < target.generation:
+        return waiting(f"KubeRay has not read generation {target.generation} yet (it read {read})")
+    name = service.pending or service.active
+    if not name:
+        return waiting("KubeRay has not created a cluster yet")
+    failure = _failure(seen, target, name)
+    if failure and not target.ignore_failures:
+        return Verdict(State.FAILED, failure.sentence, failure)
+    if target.new_cluster and not service.pending and name == target.old_cluster:
+        return waiting("KubeRay has not started the new cluster yet")
+    if missing := _unfinished_apps(seen, target, name) or _uneven_pools(seen, target, name):
+        return waiting(missing)
+    if service.pending:
+        return waiting(f"every application runs on {name}; KubeRay has not switched the traffic yet")
+    if not service.ready:
+        return waiting("the RayService is not Ready: no pod answers as a proxy")
+    if left := [c for c in seen.ray_clusters if c != name]:
+        return waiting(f"{', '.join(left)}: replaced, but not deleted yet")
+    return Verdict(State.DONE, f"every application runs as configured on {name}")
+
+
+def waiting(sentence: str) -> Verdict:
+    """The verdict that something is still missing."""
+    return Verdict(State.WAITING, sentence)
+
+
+def _failure(seen: Snapshot, target: Target, ray_cluster: str) -> Failure | None:
+    pods = [p for p in seen.pods if p.cluster == ray_cluster]
+    retries = {name: _startup_retries(config) for name, config in target.configs.items()}
+    apps = [a for a in seen.apps.get(ray_cluster, ()) if _has_config(a, target)]
+    return (
+        failures.of_apps(apps, retries)
+        or failures.of_pods(pods, seen.events, seen.now, target.placeable_since)
+        or failures.of_events(seen.events, [ray_cluster])
+    )
+
+
+def _startup_retries(config: Json) -> int:
+    """How often Serve tries to start a replica (ray/serve/_private/deployment_state.py)."""
+    maximum = max((most for _, most in replica_bounds(config).values()), default=1)
+    return min(3 * maximum, 20)
+
+
+def _has_config(app: ServeApplication, target: Target) -> bool:
+    """Whether Serve works towards the target's config of this application."""
+    wanted = target.configs.get(app.name)
+    if wanted is None:
+        return False
+    before = target.deployed_before.get(app.name)
+    return contains(app.config, wanted) or (before is not None and app.deployed_at > before)
+
+
+def _unfinished_apps(seen: Snapshot, target: Target, ray_cluster: str) -> str | None:
+    """What is missing on a cluster, or None where every application runs as configured."""
+    apps = {a.name: a for a in seen.apps.get(ray_cluster, ())}
+    if not apps:
+        return _missing_pods(seen, ray_cluster)
+    for name, config in target.configs.items():
+        app = apps.get(name)
+        if app is None or not _has_config(app, target):
+            return f"{name}: Serve on {ray_cluster} has not taken the new config yet"
+        bounds = replica_bounds(config)
+        for deployment in app.deployments:
+            if missing := _unfinished_deployment(deployment, bounds.get(deployment.name)):
+                return f"{name}: {missing} on {ray_cluster}"
+        if app.status != RUNNING:
+            return f"{name} is {app.status or 'unknown'} on {ray_cluster}"
+    extra = sorted(apps.keys() - target.configs.keys())
+    return f"{', '.join(extra)}: removed from the config, but still served" if extra else None
+
+
+def _unfinished_deployment(deployment: ServeDeployment, bounds: tuple[int, int] | None) -> str | None:
+    wanted, running = deployment.target_replicas, deployment.running
+    least, most = bounds or (wanted, wanted)
+    if not least <= wanted <= most:
+        return f"Serve aims at {wanted} replicas, the config says {least} to {most}"
+    if deployment.status != HEALTHY or running != wanted:
+        return f"{running} of {wanted} replicas run ({deployment.status})"
+    if stopping := len(deployment.replicas) - wanted:
+        return f"{running} of {wanted} replicas run, {stopping} more are stopping"
+    return None
+
+
+def _uneven_pools(seen: Snapshot, target: Target, ray_cluster: str) -> str | None:
+    for pool, wanted in target.pools.items():
+        count = sum(p.cluster == ray_cluster and p.group == pool and not p.deleting for p in seen.pods)
+        if count != wanted:
+            return f"pool {pool} has {count} of {wanted} worker pods"
+    return None
+
+
+def _missing_pods(seen: Snapshot, ray_cluster: str) -> str:
+    pods = [p for p in seen.pods if p.cluster == ray_cluster and not p.deleting]
+    ready = sum(p.ready for p in pods)
+    return f"Serve on {ray_cluster} does not answer yet; {ready} of {len(pods)} pods are ready"

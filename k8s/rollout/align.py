@@ -1,0 +1,111 @@
+"""Aligning the serving RayCluster with the RayService in the fields that KubeRay ignores."""
+
+from collections.abc import Callable
+from typing import Any
+
+from k8s.clients.kubernetes import KubernetesClient
+from k8s.planning.ray_cluster import UNHASHED_IN_HEAD
+from k8s.resources.pod import Pod
+from k8s.resources.snapshot import Snapshot
+from k8s.rollout.propose import serving_cluster
+
+Json = dict[str, Any]
+
+
+def align(
+    client: KubernetesClient,
+    service: Json,
+    say: Callable[[str], None],
+    *,
+    shrink: bool,
+    seen: Snapshot | None = None,
+) -> None:
+    """Copy replicas, bounds and tolerations of a RayService to the RayCluster that serves.
+
+    Pools grow before Serve needs the nodes. They shrink (`shrink`) only after Serve has stopped its replicas,
+    and lose the pods that hold none (by `seen`).
+    """
+    ray_cluster = serving_cluster(client, service)
+    if ray_cluster is None:
+        return
+    wanted = service["spec"]["rayClusterConfig"]
+    spec = cluster_patch(ray_cluster["spec"], wanted, shrink=shrink, idle=idle_pods(seen))
+    if spec is not None:
+        name = ray_cluster["metadata"]["name"]
+        client.patch(f"{client.ray}/rayclusters/{name}", {"spec": spec})
+        say(f"patched RayCluster {name}, which KubeRay does not update")
+
+
+def cluster_patch(current: Json, wanted: Json, *, shrink: bool, idle: dict[str, list[str]]) -> Json | None:
+    """The merge patch of a RayCluster's spec, or None where nothing differs.
+
+    `idle`: pods without a replica, by pool; these are deleted first. A merge patch replaces whole lists.
+    """
+    targets = {g["groupName"]: g for g in wanted.get("workerGroupSpecs") or []}
+    groups = current.get("workerGroupSpecs") or []
+    new_groups = [
+        _aligned_group(
+            group,
+            targets.get(group["groupName"], group),
+            scaled=bool(wanted.get("enableInTreeAutoscaling")),
+            shrink=shrink,
+            idle=idle.get(group["groupName"], []),
+        )
+        for group in groups
+    ]
+    patch: Json = {"workerGroupSpecs": new_groups} if new_groups != groups else {}
+    head = _changed_head(current, wanted)
+    if head:
+        patch["headGroupSpec"] = {"template": {"spec": head}}
+    return patch or None
+
+
+def _changed_head(current: Json, wanted: Json) -> Json:
+    old, new = (c["headGroupSpec"]["template"]["spec"] for c in (current, wanted))
+    fields = [path[-1] for path in UNHASHED_IN_HEAD]
+    return {name: new.get(name) for name in fields if old.get(name) != new.get(name)}
+
+
+def idle_pods(seen: Snapshot | None) -> dict[str, list[str]]:
+    """The worker pods of the serving cluster that hold no replica, by pool."""
+    if seen is None or seen.service is None or not seen.service.active:
+        return {}
+    busy = {r.ip for apps in seen.apps.values() for a in apps for d in a.deployments for r in d.replicas}
+    found: dict[str, list[str]] = {}
+    for pod in sorted(seen.pods, key=_unready_first):
+        if pod.cluster == seen.service.active and not pod.head and not pod.deleting and pod.ip not in busy:
+            found.setdefault(pod.group, []).append(pod.name)
+    return found
+
+
+def _unready_first(pod: Pod) -> tuple[bool, str]:
+    return (pod.ready, pod.name)
+
+
+def _aligned_group(current: Json, wanted: Json, *, scaled: bool, shrink: bool, idle: list[str]) -> Json:
+    new: Json = {**current}
+    for key in ("minReplicas", "maxReplicas", "replicas"):
+        if key == "replicas" and scaled:
+            continue
+        if shrink or (wanted.get(key) or 0) >= (current.get(key) or 0):
+            _set(new, key, wanted.get(key))
+    if not scaled:
+        surplus = (current.get("replicas") or 0) - (new.get("replicas") or 0)
+        if surplus < 0:
+            new.pop("scaleStrategy", None)  # It names pods that are gone.
+        if surplus > 0 and idle:
+            new["scaleStrategy"] = {**(current.get("scaleStrategy") or {}), "workersToDelete": idle[:surplus]}
+    template = current["template"]["spec"]
+    spec = {**template}
+    for key in ("tolerations", "schedulingGates"):
+        _set(spec, key, wanted["template"]["spec"].get(key))
+    if spec != template:
+        new["template"] = {**current["template"], "spec": spec}
+    return new
+
+
+def _set(found: Json, key: str, value: Any) -> None:  # noqa: ANN401 - JSON of any shape
+    if value is None:
+        found.pop(key, None)
+    else:
+        found[key] = value

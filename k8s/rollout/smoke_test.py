@@ -1,0 +1,113 @@
+"""The smoke test: the new cluster captions a known image, through its own proxy."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+
+from k8s.clients.pods import SERVE_PORT, Answer
+from k8s.errors import RolloutError
+from k8s.resources.pod import Pod
+from k8s.resources.rayservice import is_embedded
+
+EXPECTED = "a red circle left of a blue square"
+MAX_TOKENS = 64
+TIMEOUT_S = 120.0
+
+Json = Mapping[str, Any]
+Send = Callable[[str, bytes, dict[str, str]], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result for one model. `passed` is None where it could not be tested."""
+
+    model: str
+    passed: bool | None
+    sentence: str
+
+
+def known_image() -> bytes:
+    """The image whose caption is known, as a PNG file."""
+    return (files("k8s") / "known.png").read_bytes()
+
+
+def caption_request(image: bytes) -> tuple[bytes, str]:
+    """The multipart body of a caption request, and its content type."""
+    boundary = "capstan-smoke-test"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="max_tokens"\r\n\r\n{MAX_TOKENS}\r\n'.encode(),
+        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="known.png"\r\n'
+        "Content-Type: image/png\r\n\r\n".encode()
+        + image
+        + b"\r\n",
+        f"--{boundary}--\r\n".encode(),
+    ]
+    return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+
+
+def judge_answer(model: str, answer: Answer, *, embedded: bool, keyed: bool = False) -> Outcome:
+    """Judge an answer: the known caption of the embedded model, any text of another.
+
+    `keyed`: whether the request had a key.
+    """
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        why = "refused the key in CAPSTAN_API_KEY" if keyed else "requires a key; set CAPSTAN_API_KEY"
+        return Outcome(model, None, f"{model}: not tested: the service {why}")
+    if answer.status != HTTPStatus.OK:
+        code = _code(answer.body)
+        return Outcome(
+            model, False, f"{model}: the smoke test got status {answer.status}{code}, expected 200"
+        )
+    try:
+        caption = json.loads(answer.body)["caption"]
+    except (ValueError, KeyError, TypeError):
+        return Outcome(model, False, f"{model}: the smoke test's answer has no caption")
+    if not isinstance(caption, str) or not caption.strip():
+        return Outcome(model, False, f"{model}: the smoke test's caption is empty")
+    if embedded and caption.strip() != EXPECTED:
+        return Outcome(
+            model, False, f"{model}: the embedded model did not answer {EXPECTED!r} to the known image"
+        )
+    return Outcome(model, True, f"{model}: the known image was captioned")
+
+
+def proxy_pod(pods: Sequence[Pod], ray_cluster: str) -> Pod | None:
+    """A pod of the RayCluster that answers HTTP: a ready worker, else the head."""
+    ready = [p for p in pods if p.cluster == ray_cluster and p.ready and not p.deleting]
+    return next(iter(sorted(ready, key=lambda p: p.head)), None)
+
+
+def run(configs: Mapping[str, Json], send: Send, key: str | None) -> list[Outcome]:
+    """Request a caption from every application. `send` posts a path, a body and headers."""
+    body, content_type = caption_request(known_image())
+    headers = {"Content-Type": content_type, **({"Authorization": f"Bearer {key}"} if key else {})}
+    found = []
+    for name, config in configs.items():
+        path = str(config.get("route_prefix") or "/").rstrip("/") + "/caption"
+        found.append(
+            judge_answer(name, send(path, body, headers), embedded=is_embedded(config), keyed=bool(key))
+        )
+    return found
+
+
+def sender(request: Callable[..., Answer], pods: Sequence[Pod], ray_cluster: str) -> Send:
+    """A `Send` to the proxy of one pod of the RayCluster. Raises RolloutError where none is ready."""
+    found = proxy_pod(pods, ray_cluster)
+    if found is None:
+        raise RolloutError(f"smoke test: no pod of {ray_cluster} is ready")
+    pod = found.name
+
+    def send(path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return request(pod, SERVE_PORT, path, method="POST", headers=headers, body=body, timeout_s=TIMEOUT_S)
+
+    return send
+
+
+def _code(body: bytes) -> str:
+    try:
+        return f" ({json.loads(body)['error']['code']})"
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,75 @@
+"""Deleting RayClusters: a pending one that was given up, and the active one for `--strategy replace`.
+
+While a cluster is pending, KubeRay 1.7 compares a new spec with the pending one alone
+(`shouldPrepareNewCluster`). A spec that returns to what already serves would therefore start a third
+cluster, which needs capacity and takes over from a healthy one. So the service is frozen (`upgradeStrategy`
+None) while the spec returns, the pending cluster is removed from the status and deleted, and the strategy is
+restored.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from k8s.clients.kubernetes import KubernetesClient
+from k8s.clients.retry import INTERVAL_S, Clock
+from k8s.resources.pod import CLUSTER_LABEL
+from k8s.resources.rayservice import active_cluster, pending_cluster
+from k8s.rollout.watch import WatchError
+
+Json = dict[str, Any]
+Say = Callable[[str], None]
+
+
+class Teardown:
+    """Deletes the clusters of one RayService."""
+
+    def __init__(self, client: KubernetesClient, name: str, say: Say) -> None:
+        self._client = client
+        self._path = f"{client.ray}/rayservices/{name}"
+        self._say = say
+
+    def service(self) -> Json | None:
+        """The RayService as the API returns it, or None."""
+        return self._client.find(self._path)
+
+    def drop_pending(self) -> None:
+        """Delete the pending cluster of a rollout that was given up, where another one serves.
+
+        The service stays frozen until `restore_strategy`.
+        """
+        found = self.service()
+        pending = pending_cluster(found)
+        if not pending or not active_cluster(found):
+            return
+        self._say(f"deleting {pending}, the cluster of a rollout that did not finish")
+        self.freeze()
+        self._client.patch(f"{self._path}/status", {"status": {"pendingServiceStatus": None}})
+        self._client.delete(f"{self._client.ray}/rayclusters/{pending}")
+
+    def freeze(self) -> None:
+        """Keep KubeRay from starting a new cluster, whatever the spec says."""
+        self._client.patch(self._path, {"spec": {"upgradeStrategy": {"type": "None"}}})
+
+    def restore_strategy(self, strategy: Json | None) -> None:
+        """Set the upgrade strategy of the manifest where the service has another."""
+        found = self.service()
+        if found is not None and found["spec"].get("upgradeStrategy") != strategy:
+            self._client.patch(self._path, {"spec": {"upgradeStrategy": strategy}})
+
+    def delete_active(self, name: str, *, timeout_s: float, clock: Clock) -> datetime:
+        """Delete the cluster that serves, wait until its last pod is gone, and return when that was.
+
+        Terminating pods keep their GPUs, so the new cluster does not fit before that. Raises WatchError where
+        pods are left after `timeout_s` seconds.
+        """
+        end = clock.monotonic() + timeout_s
+        self._say(f"deleting {name} to free its nodes (--strategy replace); nothing serves meanwhile")
+        self._client.delete(f"{self._client.ray}/rayclusters/{name}")
+        while left := self._client.items(f"{self._client.core}/pods", f"{CLUSTER_LABEL}={name}"):
+            if clock.monotonic() >= end:
+                names = ", ".join(sorted(pod["metadata"]["name"] for pod in left))
+                message = f"pods of {name} are not gone within {timeout_s:g} s (--timeout): {names}"
+                raise WatchError(message, None)
+            clock.sleep(INTERVAL_S)
+        return datetime.now(UTC)

@@ -1,1 +1,0 @@
-"""What decides about a rollout: effects, room, failures, verdicts, checks. Pure."""

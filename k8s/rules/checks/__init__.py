@@ -1,1 +1,0 @@
-"""The checks of `capstan doctor`, by subject: objects of the API in, findings out. Pure."""

@@ -1,1 +1,0 @@
-"""What the helper reads of a cluster, as frozen values. Pure."""

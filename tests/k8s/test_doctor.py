@@ -1,0 +1,125 @@
+"""The checks of `capstan doctor`."""
+
+import pytest
+
+from k8s.planning.chart_checks import (
+    check_images,
+    check_ingress,
+    check_secrets,
+    check_storage,
+    required_secrets,
+)
+from k8s.planning.cluster_checks import (
+    Level,
+    check_crd,
+    check_gpus,
+    check_kubernetes,
+    check_operator,
+    check_quotas,
+)
+from tests.k8s.objects import Json, at, recorded, service
+
+
+def named(name: str, **annotations: str) -> Json:
+    return {"metadata": {"name": name, "annotations": annotations}}
+
+
+DEFAULT = {"ingressclass.kubernetes.io/is-default-class": "true"}
+INGRESS: Json = {"kind": "Ingress", "metadata": {"name": "x"}, "spec": {}}
+
+
+@pytest.mark.parametrize(
+    ("classes", "wanted", "level"),
+    [
+        ([named("traefik", **DEFAULT)], [INGRESS], Level.OK),
+        ([named("traefik")], [INGRESS], Level.MISSING),
+        ([], [INGRESS], Level.MISSING),
+        ([], [], Level.OK),
+        ([named("a")], [{**INGRESS, "spec": {"ingressClassName": "b"}}], Level.MISSING),
+        ([named("b")], [{**INGRESS, "spec": {"ingressClassName": "b"}}], Level.OK),
+    ],
+)
+def test_ingress(classes: list[Json], wanted: list[Json], level: Level) -> None:
+    """An Ingress needs a class that exists, or a default one."""
+    assert check_ingress(classes, wanted).level is level
+
+
+def test_crd() -> None:
+    """A definition that is missing or too old says how to install KubeRay."""
+    assert check_crd("rayservices.ray.io", None).level is Level.MISSING
+    assert "helm install" in check_crd("rayservices.ray.io", None).fix
+    old = {"spec": {"versions": [{"name": "v1alpha1", "served": True}]}}
+    assert check_crd("rayservices.ray.io", old).level is Level.MISSING
+    new = {"spec": {"versions": [{"name": "v1", "served": True}]}}
+    assert check_crd("rayservices.ray.io", new).level is Level.OK
+
+
+def deployment(image: str, available: int = 1) -> Json:
+    spec = {"template": {"spec": {"containers": [{"image": image}]}}}
+    return {"metadata": {"namespace": "ray"}, "spec": spec, "status": {"availableReplicas": available}}
+
+
+@pytest.mark.parametrize(
+    ("image", "available", "level"),
+    [
+        ("quay.io/kuberay/operator:v1.7.0", 1, Level.OK),
+        ("quay.io/kuberay/operator:v1.2.0", 1, Level.WARNING),
+        ("quay.io/kuberay/operator:v1.7.0", 0, Level.MISSING),
+        ("nginx:1", 1, Level.WARNING),
+    ],
+)
+def test_operator(image: str, available: int, level: Level) -> None:
+    """KubeRay's operator must run, and not be too old."""
+    assert check_operator([deployment(image, available)], []).level is level
+
+
+def test_gpus() -> None:
+    """GPUs are counted, and a pod that no node could ever take is missing something."""
+    assert {f.level for f in check_gpus(recorded("nodes"), [], service())} == {Level.OK}
+    huge = service(at("workerGroupSpecs.0.template.spec.nodeSelector", {"zone": "moon"}))
+    assert any(
+        f.level is Level.MISSING and "no node accepts" in f.sentence
+        for f in check_gpus(recorded("nodes"), [], huge)
+    )
+
+
+def test_quotas() -> None:
+    """A quota that is used up is a warning."""
+    full = {"metadata": {"name": "q"}, "status": {"hard": {"pods": "3"}, "used": {"pods": "3"}}}
+    assert [f.level for f in check_quotas([full])] == [Level.WARNING]
+    assert [f.level for f in check_quotas([])] == [Level.OK]
+
+
+def test_secrets() -> None:
+    """Secrets that pods name must be there, with their keys; values are never looked at."""
+    env = [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}]
+    wanted = required_secrets(service(at("workerGroupSpecs.0.template.spec.containers.0.env", env)))
+    assert wanted["hub"] == {"token"}
+    assert [f.level for f in check_secrets({"hub": {"token"}}, lambda _: None)] == [Level.MISSING]
+    assert [f.level for f in check_secrets({"hub": {"token"}}, lambda _: {"data": {}})] == [Level.MISSING]
+    assert [f.level for f in check_secrets({"hub": {"token"}}, lambda _: {"data": {"token": "eA=="}})] == [
+        Level.OK
+    ]
+
+
+def test_images() -> None:
+    """An image that ran in the namespace is ok; one that did not is unknown."""
+    assert check_images(service(), recorded("pods"))[0].level is Level.OK
+    assert check_images(service(), [])[0].level is Level.UNKNOWN
+
+
+def test_storage() -> None:
+    """A volume needs a class that exists."""
+    claim = {
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "cache"},
+        "spec": {"storageClassName": "fast"},
+    }
+    assert check_storage([], [claim]).level is Level.MISSING
+    assert check_storage([named("fast")], [claim]).level is Level.OK
+
+
+def test_kubernetes_version() -> None:
+    """An old cluster is a warning."""
+    assert check_kubernetes({"major": "1", "minor": "34+", "gitVersion": "v1.34.4"}).level is Level.OK
+    assert check_kubernetes({"major": "1", "minor": "25", "gitVersion": "v1.25.0"}).level is Level.WARNING
