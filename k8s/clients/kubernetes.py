@@ -96,7 +96,7 @@ class KubernetesClient:
         return stored
 
     def replace(self, path: str, body: Json) -> Json:
-        """Replace an object. Status 409: somebody changed it since it was read."""
+        """Replace an object. Status 409: it changed since it was read."""
         stored: Json = json.loads(self._call("PUT", path, body=body))
         return stored
 

@@ -41,7 +41,7 @@ def find(session: Session, chart: Path | None, values: Values) -> list[Finding]:
         try:
             findings += check()
         except ClusterError as error:
-            fix = "ask for read access, or for somebody with it to run this"
+            fix = "ask for read access, or an administrator to run this"
             findings.append(Finding(Level.UNKNOWN, str(error), fix))
     return findings
 

@@ -17,7 +17,7 @@ from k8s.commands.display import Display
 from k8s.errors import RefusedError, UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# Identifies the key to whoever finds it in a log or a repository.
+# Identifies the key to anyone who finds it in a log or a repository.
 PREFIX = "ck-"
 SECRET_BYTES = 32
 # The hashes are useless to others, but the names in it are private.

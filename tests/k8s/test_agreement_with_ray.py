@@ -30,9 +30,9 @@ def test_agrees_with_ray(fields: Json) -> None:
         from ray.serve.schema import ServeApplicationSchema  # noqa: PLC0415
     base = {"name": "a", "import_path": "m:b", "deployments": [{"name": "Model"}]}
     other = {**base, "deployments": [{"name": "Model", **fields}]}
-    told = classify(_of(base), _of(other)).effect is Effect.REPLICA_RESTART
+    restarts = classify(_of(base), _of(other)).effect is Effect.REPLICA_RESTART
     versions = {get_app_code_version(ServeApplicationSchema(**config)) for config in (base, other)}
-    assert told is (len(versions) == 2)
+    assert restarts is (len(versions) == 2)
 
 
 def _of(application: Json) -> Json:

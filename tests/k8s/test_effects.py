@@ -104,7 +104,7 @@ def test_models_apart() -> None:
     assert classify(both, service()).models == {"second": Effect.IN_PLACE, "shapes": Effect.NOTHING}
 
 
-def test_restart_of_an_only_replica_is_told() -> None:
+def test_restart_of_an_only_replica_is_shown() -> None:
     """A plan says when a model's only replica stops before its successor is there."""
 
     def one(found: Json) -> None:

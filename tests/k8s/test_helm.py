@@ -78,7 +78,7 @@ SCHEMA = (
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "told"),
+    ("said", "kind", "sentence"),
     [
         (
             'Kubernetes cluster unreachable: Get "https://h:1/version": dial tcp: connection refused',
@@ -108,8 +108,8 @@ SCHEMA = (
         ("something else", ToolError, "something else"),
     ],
 )  # fmt: skip
-def test_complaints_of_helm(said: str, kind: type[Exception], told: str) -> None:
+def test_complaints_of_helm(said: str, kind: type[Exception], sentence: str) -> None:
     """What helm complains of becomes the right error: a wrong value, an absent server, no operator."""
     found = explain(ToolError(f"helm upgrade failed (1): Error: {said}"))
     assert type(found) is kind
-    assert told in str(found)
+    assert sentence in str(found)

@@ -35,22 +35,22 @@ def test_context(tmp_path: Path, namespace: str | None, found: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "current", "told"),
+    ("context", "current", "sentence"),
     [
         ("tset", "test", "--context 'tset' is not among the kubeconfig's contexts: test, other"),
         (None, "gone", "current context 'gone' is not among the kubeconfig's contexts: test, other"),
         (None, "", "no current context; choose one of test, other with --context"),
     ],
 )
-def test_unknown_context(tmp_path: Path, context: str | None, current: str, told: str) -> None:
+def test_unknown_context(tmp_path: Path, context: str | None, current: str, sentence: str) -> None:
     """A context that is not there is reported with those that are."""
     with pytest.raises(UsageError) as error:
         load_configuration(Location(context=context, kubeconfig=written(tmp_path / "config", current)))
-    assert told in str(error.value)
+    assert sentence in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "sentence"),
     [
         (None, "does not exist"),
         ("contexts: [", "is not YAML"),
@@ -59,10 +59,10 @@ def test_unknown_context(tmp_path: Path, context: str | None, current: str, told
         ("{current-context: a, contexts: [{name: a}]}", "cannot be used"),
     ],
 )
-def test_unusable_file(tmp_path: Path, content: str | None, told: str) -> None:
+def test_unusable_file(tmp_path: Path, content: str | None, sentence: str) -> None:
     """A file that is not there, or is no kubeconfig, is reported with its name."""
     path = tmp_path / "config"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UsageError, match=f"{path.name} .*{told}|config {told}"):
+    with pytest.raises(UsageError, match=f"{path.name} .*{sentence}|config {sentence}"):
         load_configuration(Location(kubeconfig=path))

@@ -25,12 +25,12 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_lock_expires(spec: dict[str, object], *, free: bool) -> None:
-    """A lock is free when nobody holds it or its holder has not renewed it in time."""
+    """A lock is free when it has no holder, or its holder has not renewed it in time."""
     assert expired(spec, NOW) is free
 
 
 def test_lock_names_its_holder() -> None:
-    """Whoever is refused learns who holds the lock and since when."""
+    """A refusal says who holds the lock and since when."""
     said = held_message(
         "capstan-x", {"holderIdentity": "ann@host (process 7)", "acquireTime": "2026-11-21T11:59:45Z"}
     )

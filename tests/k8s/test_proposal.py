@@ -47,7 +47,7 @@ def proposal(after: Json, account: CapacityReport | None = None) -> Proposal:
     return Proposal(classify(before, after, has), before, after, has, (), account)
 
 
-def test_goal_of_a_new_cluster() -> None:
+def test_target_of_a_new_cluster() -> None:
     """A new cluster is done only once another cluster than the old one serves."""
     target = target_of(proposal(service(at("rayVersion", "9"))), 4, {})
     assert (target.new_cluster, target.old_cluster, target.generation) == (True, "capstan-a", 4)

@@ -59,7 +59,7 @@ def test_equal_quantities(change: Change) -> None:
     assert same_cluster(service()["spec"]["rayClusterConfig"], wanted)
 
 
-def test_only_unequal_quantities_are_told() -> None:
+def test_only_unequal_quantities_are_shown() -> None:
     """A plan names the quantity that differs, and not the one that is merely written in another way."""
     change = at(f"{RESOURCES}.limits", {"memory": "8Gi", "nvidia.com/gpu": "1"})
     field = "pool gpu: template.spec.containers[0].resources.limits.memory"
@@ -135,7 +135,7 @@ def test_pool_added_in_front() -> None:
 
 
 def test_strategy_none_ignores() -> None:
-    """With upgradeStrategy None, a change of the cluster waits for somebody to delete the RayCluster."""
+    """With upgradeStrategy None, a change of the cluster waits until the RayCluster is deleted."""
 
     def change(found: Json) -> None:
         found["spec"]["upgradeStrategy"] = {"type": "None"}

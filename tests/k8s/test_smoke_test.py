@@ -32,14 +32,14 @@ def test_read(answer: Answer, embedded: bool, passed: bool | None) -> None:
     assert judge_answer("main", answer, embedded=embedded).passed is passed
 
 
-def test_status_and_code_are_told() -> None:
+def test_status_and_code_are_shown() -> None:
     """A refusal is reported with its status and the service's own code."""
     answer = Answer(503, b'{"error": {"code": "overloaded"}}')
     assert "status 503 (overloaded), expected 200" in judge_answer("main", answer, embedded=True).sentence
 
 
 @pytest.mark.parametrize(("keyed", "why"), [(False, "requires a key"), (True, "refused the key")])
-def test_key_is_told(keyed: bool, why: str) -> None:
+def test_key_is_shown(keyed: bool, why: str) -> None:
     """Where nothing could be tested, the sentence says whether the key is missing or wrong."""
     assert (
         f"not tested: the service {why}"

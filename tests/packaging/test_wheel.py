@@ -80,7 +80,7 @@ def test_commands(python: Path, tmp_path: Path) -> None:
 
 def test_chart(python: Path, tmp_path: Path) -> None:
     """The chart that `capstan` finds without --chart is in the wheel, whole, and renders the same objects."""
-    chart = Path(run([python, "-c", FIND_CHART.format(module="doors.release")], tmp_path).strip())
+    chart = Path(run([python, "-c", FIND_CHART.format(module="clients.chart")], tmp_path).strip())
     assert chart.is_relative_to(python.parent.parent)
     original = ROOT / "helm" / "capstan"
     files = {p.relative_to(original) for p in original.rglob("*") if p.is_file() and p.suffix != ".pyc"}
