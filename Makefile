@@ -26,7 +26,7 @@ BASE_IMAGE ?=
 IMAGE_BUILD_FLAGS ?=
 SOURCE ?=
 
-.PHONY: help setup serve test coverage fuzz lint format train bench docs constraints image e2e deploy status rollback clean
+.PHONY: help setup serve test coverage fuzz lint format train bench docs constraints image chart-push e2e deploy status rollback clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,16 @@ image:  ## Build the image IMAGE:TAG, on BASE_IMAGE if set
 	set -x; $$builder build --tag $(IMAGE):$(TAG) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
 		$(if $(SOURCE),--build-arg SOURCE=$(SOURCE)) $(IMAGE_BUILD_FLAGS) .
+
+# An OCI registry that `helm registry login` knows, such as oci://registry.example.com/charts.
+CHART_REGISTRY ?=
+CHART_VERSION := $(shell sed -n 's/^version: //p' helm/capstan/Chart.yaml)
+
+chart-push: $(INSTALLED)  ## Push the chart: make chart-push CHART_REGISTRY=oci://registry.example.com/charts
+	@case "$(CHART_REGISTRY)" in oci://?*) ;; *) echo "make chart-push: CHART_REGISTRY is '$(CHART_REGISTRY)'; set it to an \
+	OCI registry, such as oci://registry.example.com/charts" >&2; exit 1;; esac
+	$(BIN)/helm package helm/capstan --destination build
+	$(BIN)/helm push build/capstan-$(CHART_VERSION).tgz $(CHART_REGISTRY)
 
 # The release that the next three targets act on. VALUES may name several files.
 VALUES ?=

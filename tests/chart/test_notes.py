@@ -34,21 +34,29 @@ def test_notes_warn_of_an_unused_pool() -> None:
 HOST = "captions.example.com"
 
 
+def route(parent: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return values of a route that is attached to a Gateway."""
+    return {"route": {"enabled": True, "parentRefs": [parent], "hostnames": [HOST], **more}}
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [
         ({}, "curl -F image=@examples/images/shapes.png http://127.0.0.1:8000/caption"),
         ({"models": {"a": {"gpusPerReplica": 0}}, "nodePools": {"cpu": {"gpusPerNode": 0}}}, "8000/caption"),
         (
-            {"ingress": {"enabled": True, "host": HOST, "tlsSecret": "tls"}},
+            {"ingress": {"enabled": True, "hosts": [HOST], "tlsSecret": "tls"}},
             f"curl -F image=@examples/images/shapes.png https://{HOST}/caption",
         ),
         (
-            {"route": {"enabled": True, "parentRefs": [{"name": "gw"}], "hostnames": [HOST]}},
+            route({"name": "gw"}),
             f"curl -F image=@examples/images/shapes.png http://{HOST}/caption",
         ),
+        (route({"name": "gw", "sectionName": "https"}), f"https://{HOST}/caption"),
+        (route({"name": "gw", "port": 443}), f"https://{HOST}/caption"),
+        (route({"name": "gw"}, tls=True), f"https://{HOST}/caption"),
     ],
-    ids=["default", "named", "ingress", "route"],
+    ids=["default", "named", "ingress", "route", "listener", "port", "said"],
 )
 def test_notes_give_the_curl_line(values: dict[str, Any], line: str) -> None:
     """The notes have a curl line for the chosen address."""

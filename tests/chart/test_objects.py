@@ -23,7 +23,7 @@ CACHED: dict[str, Any] = {
     "apiKeys": {"existingSecret": "keys"},
     "test": {"apiKeySecret": "test-key"},
     "networkPolicy": {"from": [{"namespaceSelector": {}}], "egress": []},
-    "ingress": {"enabled": True, "host": "captions.example.com", "tlsSecret": "tls", "className": "nginx"},
+    "ingress": {"enabled": True, "hosts": ["captions.example.com"], "tlsSecret": "tls", "className": "nginx"},
     "route": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["captions.example.com"]},
     "commonLabels": {"team": "vision"},
     "extraManifests": [

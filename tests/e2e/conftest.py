@@ -76,7 +76,7 @@ def _of_this_run(namespace: Namespace) -> dict[str, Any]:
     repository, tag = os.environ.get("IMAGE", "localhost/capstan"), os.environ.get("TAG", "e2e")
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
-        "ingress": {"host": f"ingress.{namespace.name}.test"},
+        "ingress": {"hosts": [f"ingress.{namespace.name}.test"]},
         "apiKeys": {"existingSecret": "keys"},
         "test": {"apiKeySecret": "client"},
         "route": {"hostnames": [f"route.{namespace.name}.test"], "parentRefs": [{"name": GATEWAY}]},

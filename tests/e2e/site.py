@@ -98,7 +98,7 @@ class Site:
 
     def install(self, *values: str) -> Ended:
         """The first `capstan deploy`, with these files and pairs of values."""
-        host = ["--set", f"ingress.host={self.host}"]
+        host = ["--set", f"ingress.hosts[0]={self.host}"]
         ended = self.run("deploy", "--image", self.image, *host, *values)
         assert ended.code == 0, ended.said
         return ended

@@ -49,7 +49,7 @@ class Fields:
     def arguments(self, change: Json) -> list[str]:
         """The arguments of `capstan` for the values so far and a change of them."""
         image, _, tag = self.site.image.rpartition(":")
-        here = {"image": {"repository": image, "tag": tag}, "ingress": {"host": self.site.host}}
+        here = {"image": {"repository": image, "tag": tag}, "ingress": {"hosts": [self.site.host]}}
         self._file.write_text(yaml.safe_dump(merge(merge(deepcopy(self.values), here), change)))
         return ["-f", str(self._file)]
 

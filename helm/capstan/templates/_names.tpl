@@ -23,12 +23,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
-{{/* Metadata of an object. Takes root, name and annotations. */}}
+{{/* The label by which Kueue queues the RayService, as JSON. On a pod or a Job, Kueue would queue that as well. */}}
+{{- define "capstan.kueueLabels" -}}
+{{- $label := "kueue.x-k8s.io/queue-name" -}}
+{{- range $key := list "commonLabels" "podLabels" -}}
+  {{- with get (index $.Values $key) $label -}}
+    {{- fail (printf "%s has %s (%s), so Kueue would queue other objects of the release too. Remove it and set kueue.queueName." $key $label .) -}}
+  {{- end -}}
+{{- end -}}
+{{- $labels := dict -}}
+{{- with .Values.kueue.queueName -}}{{- $_ := set $labels $label . -}}{{- end -}}
+{{- toJson $labels -}}
+{{- end -}}
+
+{{/* Metadata of an object. Takes root, name, labels and annotations. */}}
 {{- define "capstan.metadata" -}}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "capstan.labels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -1,3 +1,14 @@
+{{/* https if the Gateway of the route terminates TLS. */}}
+{{- define "capstan.routeScheme" -}}
+{{- $tls := .Values.route.tls -}}
+{{- if kindIs "invalid" $tls -}}
+  {{- range .Values.route.parentRefs -}}
+    {{- if or (eq (int .port) 443) (regexMatch "https|tls" (.sectionName | default "")) -}}{{- $tls = true -}}{{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- ternary "https" "http" ($tls | default false) -}}
+{{- end -}}
+
 {{- define "capstan.notes" -}}
 {{- $name := include "capstan.fullname" . -}}
 {{- $models := include "capstan.models" . | fromJson -}}
@@ -26,14 +37,14 @@ It is ready when this prints RUNNING for every model:
 
   kubectl -n {{ .Release.Namespace }} get rayservice {{ $name }} -o jsonpath='{range .status.activeServiceStatus.applicationStatuses.*}{.status}{"\n"}{end}'
 
-{{ if and .Values.ingress.enabled .Values.ingress.host -}}
+{{ if and .Values.ingress.enabled .Values.ingress.hosts -}}
 Then send a request:
 
-  {{ $curl }} {{ ternary "https" "http" (ne .Values.ingress.tlsSecret "") }}://{{ .Values.ingress.host }}{{ $path }}/caption
+  {{ $curl }} {{ ternary "https" "http" (ne .Values.ingress.tlsSecret "") }}://{{ first .Values.ingress.hosts }}{{ $path }}/caption
 {{- else if and .Values.route.enabled .Values.route.hostnames -}}
 Then send a request through the Gateway:
 
-  {{ $curl }} http://{{ first .Values.route.hostnames }}{{ $path }}/caption
+  {{ $curl }} {{ include "capstan.routeScheme" . }}://{{ first .Values.route.hostnames }}{{ $path }}/caption
 {{- else -}}
 Then send a request, using two terminals:
 

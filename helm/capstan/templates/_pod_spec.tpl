@@ -33,6 +33,13 @@ affinity:
 topologySpreadConstraints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
+{{- with .resourceClaims }}
+resourceClaims:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -68,6 +75,9 @@ containers:
       {{- with .mounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
+  {{- with .sidecars }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 volumes:
   {{- include "capstan.volumes" $root | nindent 2 }}
   {{- with .volumes }}
@@ -122,7 +132,7 @@ volumes:
 {{- define "capstan.podMetadata" -}}
 labels:
   {{- include "capstan.podLabels" .root | nindent 2 }}
-  {{- with .root.Values.podLabels }}
+  {{- with merge (dict) (.labels | default dict) .root.Values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with .annotations }}

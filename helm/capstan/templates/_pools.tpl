@@ -80,11 +80,21 @@ the fewest that hold the minimum number of replicas.
     {{- fail (printf "nodePools.%s.resources has %s, which the chart sets from gpusPerNode. Remove it and set nodePools.%s.gpusPerNode." $.key $name $.key) -}}
   {{- end -}}
 {{- end -}}
-{{- if gt $gpus 0 -}}
+{{- range $name := list "num-cpus" "num-gpus" "memory" "resources" "labels" -}}
+  {{- if hasKey $.rayStartParams $name -}}
+    {{- fail (printf "nodePools.%s.rayStartParams has %s, which the chart sets from gpusPerNode and resources. Remove it." $.key $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- $container := dict -}}
+{{- if .resourceClaims -}}
+  {{- $claims := list -}}
+  {{- range .resourceClaims -}}{{- $claims = append $claims (dict "name" .name) -}}{{- end -}}
+  {{- $_ := set $container "claims" $claims -}}
+{{- else if gt $gpus 0 -}}
   {{- $requests = merge (dict .gpuResource $gpus) $requests -}}
   {{- $limits = merge (dict .gpuResource $gpus) $limits -}}
 {{- end -}}
-{{- $_ := set . "container" (dict "requests" $requests "limits" $limits) -}}
+{{- $_ := set . "container" (merge $container (dict "requests" $requests "limits" $limits)) -}}
 {{- /* KubeRay rounds the CPUs of a pod up to a whole number for Ray. */ -}}
 {{- $cpus := divf (include "capstan.millicpu" $cpu) 1000.0 | ceil | int -}}
 {{- $_ := set . "capacity" (dict "gpu" (mul 1000 $gpus) "cpu" (mul 1000 $cpus) "memory" (include "capstan.bytes" $memory | int64)) -}}

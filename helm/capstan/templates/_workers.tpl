@@ -10,7 +10,12 @@
 {{- $drain := ternary (min 20 (int .root.Values.serve.drainSeconds)) (int .root.Values.serve.drainSeconds) $pool.spot -}}
 {{- $tolerations := $pool.tolerations -}}
 {{- if gt (int $pool.gpusPerNode) 0 -}}
-  {{- $tolerations = append $tolerations (dict "key" $pool.gpuResource "operator" "Exists" "effect" "NoSchedule") -}}
+  {{- $keys := list $pool.gpuResource -}}
+  {{- /* Nodes with MIG devices have the same taint as others. */ -}}
+  {{- if or (hasPrefix "nvidia.com/mig-" $pool.gpuResource) $pool.resourceClaims -}}{{- $keys = append $keys "nvidia.com/gpu" | uniq -}}{{- end -}}
+  {{- range $keys -}}
+    {{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoSchedule") -}}
+  {{- end -}}
 {{- end -}}
 {{- if $pool.spot -}}
   {{- range list "cloud.google.com/gke-spot" "kubernetes.azure.com/scalesetpriority" -}}
@@ -50,5 +55,5 @@
     "initContainers" $wait
     "drainSeconds" $drain
     "preStop" (include "capstan.workerPreStop" (dict "drainSeconds" $drain)))
-    (pick $pool "nodeSelector" "affinity" "topologySpreadConstraints" "priorityClassName" "runtimeClassName")) -}}
+    (pick $pool "schedulerName" "resourceClaims" "sidecars" "nodeSelector" "affinity" "topologySpreadConstraints" "priorityClassName" "runtimeClassName")) -}}
 {{- end -}}
