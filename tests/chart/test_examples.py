@@ -67,6 +67,21 @@ def test_objects_match_the_kubernetes_schemas(example: Path) -> None:
         kubernetes_validate.validate(o, KUBERNETES, strict=True)
 
 
+TRIALS = ("laptop", "one-gpu")
+
+
+def test_examples_are_fit_for_production(example: Path) -> None:
+    """Models are pinned to a commit, the head can restart, and shared claims name their StorageClass."""
+    values = yaml.safe_load(example.read_text())
+    for model in values["models"].values():
+        if "/" in model.get("source", "embedded").strip("/") and not model["source"].startswith("/"):
+            assert len(model["revision"]) == 40
+    if example.stem not in TRIALS:
+        assert "gcsFaultToleranceOptions" in rendered(example).cluster
+    for claim in (o for o in rendered(example).objects if o["kind"] == "PersistentVolumeClaim"):
+        assert claim["spec"]["storageClassName"]
+
+
 def _pods(result: Rendered) -> list[Object]:
     groups = [result.cluster["headGroupSpec"], *result.cluster["workerGroupSpecs"]]
     return [{"apiVersion": "v1", "kind": "Pod", **group["template"]} for group in groups]

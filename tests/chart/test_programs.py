@@ -58,6 +58,11 @@ def test_wait_ends_when_the_models_are_fetched(download: ModuleType, monkeypatch
     download.wait(MODELS, 0.0)
 
 
+def test_a_mark_names_the_model_and_the_revision(download: ModuleType) -> None:
+    """Marks of two revisions differ, so a new revision is downloaded."""
+    assert [download.mark(model).name for model in MODELS] == ["some--model@abc", "other--model@main"]
+
+
 def test_wait_times_out(download: ModuleType) -> None:
     """If a model does not arrive, `wait` fails with its name and where to look."""
     with pytest.raises(TimeoutError, match=r"some/model, other/model: not in the cache after 0 s; see the"):

@@ -5,7 +5,6 @@ files alone do not show that they are complete.
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -25,8 +24,8 @@ POLL_INTERVAL_SECONDS = 1.0
 
 def mark(model: dict[str, str]) -> Path:
     """Return the file whose existence says that the model is in the cache."""
-    name = f"{model['source']}@{model['revision']}"
-    return CACHE / ".capstan" / hashlib.sha256(name.encode()).hexdigest()[:16]
+    name = f"{model['source']}@{model['revision'] or 'main'}"
+    return CACHE / ".capstan" / name.replace("/", "--")
 
 
 def fetch(models: list[dict[str, str]]) -> None:
