@@ -25,7 +25,6 @@ SKIPPED = (
 PENDING = (
     "bench/",
     "docs/performance.md",
-    "docs/rollouts.md",
     "docs/security.md",
     "helm/",
     "pyproject.toml",
