@@ -27,12 +27,10 @@ PENDING = (
     "docs/performance.md",
     "docs/security.md",
     "helm/",
-    "pyproject.toml",
     "service/engine/",
     "service/media/",
     "tests/bench/",
     "tests/e2e/",
-    "tests/packaging/",
     "tests/unit/",
     "training/evaluate.py",
 )

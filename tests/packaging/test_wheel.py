@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 SOURCES = ("service", "k8s", "helm", "pyproject.toml", "README.md", "LICENSE")
 TIMEOUT_SECONDS = 120
 TOOLS = Path(sys.executable).parent
-FIND_CHART = "from k8s.{module} import find_chart; print(find_chart(None))"
+FIND_CHART = "from k8s.clients.chart import find_chart; print(find_chart(None))"
 
 
 def run(command: list[str | Path], directory: Path) -> str:
@@ -80,7 +80,7 @@ def test_commands(python: Path, tmp_path: Path) -> None:
 
 def test_chart(python: Path, tmp_path: Path) -> None:
     """The chart that `capstan` finds without --chart is in the wheel, whole, and renders the same objects."""
-    chart = Path(run([python, "-c", FIND_CHART.format(module="clients.chart")], tmp_path).strip())
+    chart = Path(run([python, "-c", FIND_CHART], tmp_path).strip())
     assert chart.is_relative_to(python.parent.parent)
     original = ROOT / "helm" / "capstan"
     files = {p.relative_to(original) for p in original.rglob("*") if p.is_file() and p.suffix != ".pyc"}
