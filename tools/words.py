@@ -25,14 +25,11 @@ SKIPPED = (
 PENDING = (
     "bench/",
     "docs/performance.md",
-    "docs/security.md",
     "helm/",
     "service/engine/",
     "service/media/",
     "tests/bench/",
-    "tests/e2e/",
     "tests/unit/",
-    "training/evaluate.py",
 )
 
 

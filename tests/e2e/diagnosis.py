@@ -11,10 +11,10 @@ EVENTS = 40
 
 def diagnosis(namespace: str) -> str:
     """Pods, RayService, the last events, and the last lines of each container that is not ready."""
-    events = _told("-n", namespace, "get", "events", "--sort-by=.lastTimestamp").splitlines()
+    events = _kubectl("-n", namespace, "get", "events", "--sort-by=.lastTimestamp").splitlines()
     parts = [
-        _told("-n", namespace, "get", "pods,jobs,rayclusters", "-o", "wide"),
-        _told("-n", namespace, "get", "rayservices", "-o", "jsonpath={.items[*].status}"),
+        _kubectl("-n", namespace, "get", "pods,jobs,rayclusters", "-o", "wide"),
+        _kubectl("-n", namespace, "get", "rayservices", "-o", "jsonpath={.items[*].status}"),
         "\n".join(events[-EVENTS:]),
     ]
     parts += [_log(namespace, pod, container) for pod, container in _guilty(namespace)]
@@ -37,11 +37,11 @@ def _guilty(namespace: str) -> list[tuple[str, str]]:
 
 
 def _log(namespace: str, pod: str, container: str) -> str:
-    text = _told("-n", namespace, "logs", pod, "-c", container, f"--tail={LOG_LINES}")
+    text = _kubectl("-n", namespace, "logs", pod, "-c", container, f"--tail={LOG_LINES}")
     return f"-- log of {pod}, container {container}\n{text}"
 
 
-def _told(*arguments: str) -> str:
+def _kubectl(*arguments: str) -> str:
     try:
         return run("kubectl", *arguments, seconds=20)
     except CommandError as failure:

@@ -70,8 +70,8 @@ class Load:
         for name, seconds in (("written", self.written), ("uploaded", self.uploaded)):
             if seconds:
                 shortest, middle, longest = min(seconds), sorted(seconds)[len(seconds) // 2], max(seconds)
-                told = f"{len(seconds)} answers {name}: {shortest:.1f}, {middle:.1f}, {longest:.1f} s"
-                print(f"{told} (shortest, median, longest)")  # noqa: T201 - shown where a test fails
+                summary = f"{len(seconds)} answers {name}: {shortest:.1f}, {middle:.1f}, {longest:.1f} s"
+                print(f"{summary} (shortest, median, longest)")  # noqa: T201 - shown where a test fails
 
     def _ask_until_over(self, ask: Callable[[Any], None], how: float, took: list[float]) -> None:
         while not self._over.is_set():

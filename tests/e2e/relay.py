@@ -1,4 +1,4 @@
-"""A way to the API server that a test can cut, so that it is away for one client and for nobody else."""
+"""A way to the API server that a test can cut, so that it is away for one client alone."""
 
 import socket
 import threading
@@ -34,7 +34,7 @@ class Relay:
             _end(each)
         self._sockets.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Carry connections again."""
         self._cut.clear()
 

@@ -84,7 +84,7 @@ class Site:
         print(f"capstan {arguments[0]}: exit code {ended.code} after {ended.seconds:.0f} s\n{said}")  # noqa: T201
         return ended
 
-    def told(self, *arguments: str) -> Any:
+    def read(self, *arguments: str) -> Any:
         """What `capstan` says as JSON."""
         done = subprocess.run(  # noqa: S603 - the tests' own command
             [str(CAPSTAN), *arguments, "--json", "--namespace", self.namespace.name],

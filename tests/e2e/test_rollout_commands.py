@@ -1,4 +1,4 @@
-"""Every other command of `capstan`, as somebody uses it on a release that wants API keys."""
+"""Every other command of `capstan`, as a user runs it on a release with API keys."""
 
 import re
 import signal
@@ -35,17 +35,17 @@ def site(address: str) -> Iterator[Site]:
 
 def test_status_says_what_kubectl_says(site: Site) -> None:
     """`status --json` has the pods, nodes, GPUs, cluster and replicas that the API server has."""
-    told, pods = site.told("status"), site.namespace.pods()
-    assert told["serves"]
-    assert (told["active"], told["pending"]) == (site.active(), "")
+    status, pods = site.read("status"), site.namespace.pods()
+    assert status["serves"]
+    assert (status["active"], status["pending"]) == (site.active(), "")
     where = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in pods}
-    assert {pod["name"]: pod["node"] for pod in told["pods"]} == where
-    assert [(m["name"], m["status"], m["running"], m["wanted"]) for m in told["models"]] == [
+    assert {pod["name"]: pod["node"] for pod in status["pods"]} == where
+    assert [(m["name"], m["status"], m["running"], m["wanted"]) for m in status["models"]] == [
         ("shapes", "RUNNING", 2, 2)
     ]
-    assert told["gpus"]["nvidia.com/gpu"] == _gpus(site)
-    assert {image["digest"] for image in told["images"]} == {
-        status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"]
+    assert status["gpus"]["nvidia.com/gpu"] == _gpus(site)
+    assert {image["digest"] for image in status["images"]} == {
+        container["imageID"] for pod in pods for container in pod["status"]["containerStatuses"]
     }
 
 
@@ -82,10 +82,10 @@ def lines(site: Site, *arguments: str) -> Iterator[tuple[Iterator[str], list[int
 
 def test_status_is_watched(site: Site) -> None:
     """`status --watch` without a terminal prints plain lines again and again, until Ctrl-C."""
-    with lines(site, "status", "--watch") as (told, codes):
+    with lines(site, "status", "--watch") as (output, codes):
         seen = ""
         while seen.count("release capstan in namespace") < 2:
-            seen += next(told)
+            seen += next(output)
     assert codes == [130]
     assert "shapes  RUNNING" in seen
     assert not re.search(r"[^\n -~]", seen)
@@ -94,10 +94,10 @@ def test_status_is_watched(site: Site) -> None:
 def test_logs_are_followed(site: Site) -> None:
     """`logs MODEL --follow` shows a request made meanwhile, behind model and pod."""
     worker = site.namespace.pods("ray.io/node-type=worker")[0]["metadata"]["name"]
-    with lines(site, "logs", "shapes", "--follow", "--lines", "1") as (told, codes):
-        next(told)
+    with lines(site, "logs", "shapes", "--follow", "--lines", "1") as (output, codes):
+        next(output)
         site.caption(name="seen-in-the-log")
-        found = next(line for line in told if "seen-in-the-log" in line)
+        found = next(line for line in output if "seen-in-the-log" in line)
     assert found.startswith(f"shapes {worker} | ")
     assert "POST /caption 200" in found
     assert codes == [130]
@@ -133,7 +133,7 @@ def test_rollback(site: Site) -> None:
     """A rollback goes to the last revision that served, or to one by its number, and its text is served."""
     assert site.run("deploy", "--set", "models.shapes.generation.maxTokens=4").code == 0
     assert site.caption() == SHORT
-    short = site.told("status")["revision"]
+    short = site.read("status")["revision"]
     with site.load() as load:
         assert site.run("rollback").code == 0
         assert site.caption() == WHOLE
@@ -147,7 +147,7 @@ def test_rollback(site: Site) -> None:
 
 def test_history(site: Site) -> None:
     """The history has each revision with who, what, which image, how it ended and after how many seconds."""
-    revisions = site.told("history")["revisions"]
+    revisions = site.read("history")["revisions"]
     assert [each["revision"] for each in revisions] == list(range(1, len(revisions) + 1))
     assert {each["outcome"] for each in revisions} == {"serves"}
     assert revisions[0]["what"] == ["first installation"]
@@ -159,7 +159,7 @@ def test_history(site: Site) -> None:
 
 
 def test_replace_where_two_do_not_fit(site: Site) -> None:
-    """With room for one cluster, `--strategy replace` says that nothing serves meanwhile, and gets there."""
+    """With capacity for one cluster, `--strategy replace` says that nothing serves meanwhile, and ends well."""
     before = site.active()
     quota = {"spec": {"hard": {"requests.nvidia.com/gpu": "1"}}, "metadata": {"name": "one"}}
     site.namespace.create({"apiVersion": "v1", "kind": "ResourceQuota", **quota})

@@ -55,7 +55,7 @@ class Fields:
 
     def plan(self, change: Json) -> Any:
         """What `capstan plan` says of a change."""
-        return self.site.told("plan", *self.arguments(change))
+        return self.site.read("plan", *self.arguments(change))
 
     def roll_out(self, change: Json) -> Any:
         """What `capstan plan` said of a change, once it is rolled out."""
@@ -224,7 +224,7 @@ def test_a_strategy_that_waits(fields: Fields) -> None:
     run("kubectl", "-n", fields.site.namespace.name, "delete", "raycluster", pods[0])
     until(
         "a new cluster serves",
-        lambda: fields.site.told("status")["serves"] and fields.site.active() != pods[0],
+        lambda: fields.site.read("status")["serves"] and fields.site.active() != pods[0],
         bool,
         seconds=300,
     )

@@ -64,8 +64,8 @@ def test_new_cluster(site: Site) -> None:
     assert site.caption() == "a red circle left"
 
 
-def test_no_room(site: Site) -> None:
-    """Without room for both clusters, nothing is changed and the message has the numbers."""
+def test_no_capacity(site: Site) -> None:
+    """Without capacity for both clusters, nothing is changed and the message has the numbers."""
     quota = {"spec": {"hard": {"requests.nvidia.com/gpu": "1"}}, "metadata": {"name": "one"}}
     site.namespace.create({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
     before = site.service()["metadata"]["generation"]
@@ -116,7 +116,7 @@ EMPTY = (
     ids=["image", "import", "checkpoint"],
 )
 def test_failure_is_rolled_back(site: Site, change: list[str], cause: str) -> None:
-    """A rollout that fails is told with its cause and rolled back; no request fails, nothing is left."""
+    """A rollout that fails is reported with its cause and rolled back; no request fails, nothing is left."""
     before = site.active()
     with site.load() as load:
         ended = site.run("deploy", *change)
@@ -125,7 +125,7 @@ def test_failure_is_rolled_back(site: Site, change: list[str], cause: str) -> No
     assert load.failed == []
     assert site.clusters() == [before]
     assert site.run("plan").code == 0
-    failed, put_back = site.told("history")["revisions"][-2:]
+    failed, put_back = site.read("history")["revisions"][-2:]
     assert (failed["outcome"], put_back["outcome"]) == ("rolled back", "serves")
     assert cause in failed["reason"]
 
@@ -142,7 +142,7 @@ def test_readiness_that_never_comes(site: Site) -> None:
 
 
 def test_two_at_once_and_a_killed_one(site: Site) -> None:
-    """A second deploy is told who holds the lock; one after a killed helper sees the rollout to its end."""
+    """A second deploy learns who holds the lease; one after a killed helper sees the rollout to its end."""
     with site.load() as load:
         first = site.start("deploy", "--set", NEW_CLUSTER.format("killed"))
         try:
@@ -178,10 +178,10 @@ def test_api_server_away(site: Site, tmp_path: Path) -> None:
             process = site.start("deploy", "--set", NEW_CLUSTER.format("away"), kubeconfig=path)
             until("a second cluster starts", site.clusters, lambda found: len(found) == 2, seconds=120)
             relay.cut()
-            mend = threading.Timer(AWAY_S, relay.mend)
-            mend.start()
+            restore = threading.Timer(AWAY_S, relay.restore)
+            restore.start()
             said, _ = process.communicate(timeout=600)
-            mend.join()
+            restore.join()
     print(said)  # noqa: T201 - shown where the test fails
     assert process.returncode == 0
     assert "the API server does not answer" in said
