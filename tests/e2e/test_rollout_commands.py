@@ -159,7 +159,7 @@ def test_history(site: Site) -> None:
 
 
 def test_replace_where_two_do_not_fit(site: Site) -> None:
-    """With capacity for one cluster, `--strategy replace` says that nothing serves meanwhile, and ends well."""
+    """With capacity for one cluster, `--strategy replace` warns that nothing serves meanwhile and works."""
     before = site.active()
     quota = {"spec": {"hard": {"requests.nvidia.com/gpu": "1"}}, "metadata": {"name": "one"}}
     site.namespace.create({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
