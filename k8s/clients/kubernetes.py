@@ -121,10 +121,17 @@ class KubernetesClient:
 
         return self._retry.run(patch_or_create)
 
-    def delete(self, path: str) -> None:
-        """Delete an object and, in the background, what it owns. One that is gone already is fine."""
+    def delete(self, path: str, *, expected: Json | None = None) -> None:
+        """Delete an object and, in the background, what it owns. One that is gone already is fine.
+
+        With `expected`, only if it is still that very object. Status 409: it changed since it was read.
+        """
+        options: Json = {"propagationPolicy": "Background"}
+        if expected is not None:
+            meta = expected["metadata"]
+            options["preconditions"] = {name: meta[name] for name in ("uid", "resourceVersion")}
         try:
-            self._call("DELETE", path, query={"propagationPolicy": "Background"})
+            self._call("DELETE", path, body=options)
         except ClusterError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise

@@ -9,15 +9,19 @@ restored.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.retry import INTERVAL_S, Clock
+from k8s.errors import ClusterError, RolloutError
 from k8s.resources.pod import CLUSTER_LABEL
 from k8s.resources.rayservice import active_cluster, pending_cluster
 from k8s.rollout.watch import WatchError
 
 Json = dict[str, Any]
+
+ATTEMPTS = 10
 Say = Callable[[str], None]
 
 
@@ -36,7 +40,8 @@ class Teardown:
     def drop_pending(self) -> None:
         """Delete the pending cluster of a rollout that was given up, where another one serves.
 
-        The service stays frozen until `restore_strategy`.
+        A cluster that takes over meanwhile is live and stays. The service stays frozen until
+        `restore_strategy`. Raises RolloutError where the objects keep changing.
         """
         found = self.service()
         pending = pending_cluster(found)
@@ -44,8 +49,31 @@ class Teardown:
             return
         self._say(f"deleting {pending}, the cluster of a rollout that did not finish")
         self.freeze()
-        self._client.patch(f"{self._path}/status", {"status": {"pendingServiceStatus": None}})
-        self._client.delete(f"{self._client.ray}/rayclusters/{pending}")
+        for _ in range(ATTEMPTS):
+            try:
+                self._drop(pending)
+            except ClusterError as error:
+                if error.status != HTTPStatus.CONFLICT:
+                    raise
+            else:
+                return
+        raise RolloutError(f"{pending} keeps changing, so it was not deleted; delete it with kubectl")
+
+    def _drop(self, name: str) -> None:
+        """Delete a RayCluster unless it serves. Raises ClusterError 409 if it or the service changed."""
+        path = f"{self._client.ray}/rayclusters/{name}"
+        ray_cluster = self._client.find(path)
+        service = self.service()
+        if active_cluster(service) == name:
+            self._say(f"{name} took over meanwhile, so it stays")
+            return
+        if service is not None and pending_cluster(service) == name:
+            # With the version either this or a promotion by KubeRay succeeds, never both.
+            version = {"resourceVersion": service["metadata"]["resourceVersion"]}
+            patch = {"metadata": version, "status": {"pendingServiceStatus": None}}
+            self._client.patch(f"{self._path}/status", patch)
+        if ray_cluster is not None:
+            self._client.delete(path, expected=ray_cluster)
 
     def freeze(self) -> None:
         """Keep KubeRay from starting a new cluster, whatever the spec says."""
