@@ -40,6 +40,12 @@ class LockHeldError(RefusedError):
     """Another rollout of the same release is in progress."""
 
 
+class LeaseLostError(CapstanError):
+    """Another rollout of the same release took over, so this one may change nothing more."""
+
+    exit_code = ExitCode.NOT_ROLLED_BACK
+
+
 class ToolError(CapstanError):
     """helm or kubectl is missing, failed, or did not finish in time."""
 

@@ -1,7 +1,7 @@
 """The client of the Kubernetes API: objects as the API returns them, or an error in one sentence."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,13 +30,21 @@ Json = dict[str, Any]
 class KubernetesClient:
     """A connection to one API server, with a limit of 10 s on every call.
 
-    Idempotent calls (get, merge patch, delete) are retried as `retry` says. Every method raises
+    Idempotent calls (get, merge patch, delete) are retried as `retry` says. `guard` runs before every write
+    and raises where writes are no longer allowed. Every method raises
     UnreachableError (no answer) and ClusterError (an answer that is an error).
     """
 
-    def __init__(self, api: "ApiClient", namespace: str, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        api: "ApiClient",
+        namespace: str,
+        retry: Retry | None = None,
+        guard: Callable[[], None] | None = None,
+    ) -> None:
         self.namespace = namespace
         self.api = api
+        self.guard = guard or _allow
         self._retry = retry or Retry()
         self._server = f"the API server {api.configuration.host}"
 
@@ -52,9 +60,9 @@ class KubernetesClient:
         configuration.retries = False
         return cls(ApiClient(configuration), location.namespace or namespace)
 
-    def retrying(self, retry: Retry) -> "KubernetesClient":
-        """The same connection with other retries."""
-        return KubernetesClient(self.api, self.namespace, retry)
+    def with_options(self, retry: Retry, guard: Callable[[], None] | None = None) -> "KubernetesClient":
+        """The same connection with other retries and another guard."""
+        return KubernetesClient(self.api, self.namespace, retry, guard)
 
     @property
     def core(self) -> str:
@@ -155,6 +163,8 @@ class KubernetesClient:
     ) -> bytes:
         from kubernetes.client.exceptions import ApiException  # noqa: PLC0415 - see connect
 
+        if method != "GET":
+            self.guard()
         serialized = self.api.param_serialize(
             method,
             path,
@@ -176,6 +186,10 @@ class KubernetesClient:
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise error_for(int(answer.status), data)
         return data
+
+
+def _allow() -> None:
+    pass
 
 
 def error_for(status: int, body: bytes) -> ClusterError | UnreachableError:

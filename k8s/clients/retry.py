@@ -8,7 +8,8 @@ from typing import TypeVar
 from k8s.errors import UnreachableError
 
 INTERVAL_S = 2.0
-LIMIT_S = 120.0
+# Shorter than a rollout's lease (rollout/lease.py), so that no retry outlives it.
+LIMIT_S = 40.0
 
 Result = TypeVar("Result")
 

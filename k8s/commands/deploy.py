@@ -62,8 +62,12 @@ def ensure_namespace(client: KubernetesClient) -> None:
 def hold_lease_and_run(session: Session, client: KubernetesClient, act: Callable[[Rollout], Result]) -> None:
     """Run a rollout while holding the release's lease, and show its result."""
     release = session.release(client)
-    with RolloutLease(client, release.name):
-        rollout = Rollout(client, release, lambda line: session.display.say(redact(line)))
+
+    def say(line: str) -> None:
+        session.display.say(redact(line))
+
+    with RolloutLease(client, release.name, say) as lease:
+        rollout = Rollout(client, release, say, lease.check)
         try:
             result = act(rollout)
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from typing import Any
 
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
-from k8s.errors import ClusterError
+from k8s.errors import ClusterError, UnreachableError
 from k8s.resources import serve
 from k8s.resources.pod import CLUSTER_LABEL, ORIGIN_LABEL, Pod
 from k8s.resources.rayservice import RayService
@@ -51,6 +51,15 @@ class Observer:
             ray_clusters=tuple(names),
             now=datetime.now(UTC),
         )
+
+    def deployed_at(self) -> dict[str, float]:
+        """When Serve last deployed each application, in Serve's own time; empty where nothing answers."""
+        try:
+            seen = self.snapshot()
+        except UnreachableError:
+            return {}
+        serving = seen.service.active if seen.service else ""
+        return {app.name: app.deployed_at for app in seen.apps.get(serving, ())}
 
     def pods(self, ray_clusters: Sequence[str]) -> list[Pod]:
         """The pods of these Ray clusters."""

@@ -37,6 +37,7 @@ class Rollback:
         before = self._teardown.service()
         if pending_cluster(before) and active_cluster(before):
             self._teardown.freeze()
+        self._client.guard()
         self._release.rollback(revision)
         self._teardown.drop_pending()
         self._teardown.restore_strategy(wanted["spec"].get("upgradeStrategy"))

@@ -62,13 +62,18 @@ class Applied:
 
 
 class Rollout:
-    """One rollout of one release. The caller holds the lease."""
+    """One rollout of one release. The caller holds the lease, which `guard` checks before every change."""
 
     def __init__(
-        self, client: KubernetesClient, release: Release, say: Say, clock: Clock | None = None
+        self,
+        client: KubernetesClient,
+        release: Release,
+        say: Say,
+        guard: Callable[[], None],
+        clock: Clock | None = None,
     ) -> None:
         self.clock = clock or Clock()
-        self.client = client.retrying(Retry(LIMIT_S, say, self.clock))
+        self.client = client.with_options(Retry(LIMIT_S, say, self.clock), guard)
         self.release = release
         self.pods = Pods(client)
         self.history = History(self.client, release.name)
@@ -91,7 +96,7 @@ class Rollout:
     def roll_back(self, revision: int, options: RolloutOptions, proposal: Proposal) -> Result:
         """Return to a former revision, watch and verify it. Raises RolloutError if it fails."""
         check_capacity(proposal, replace=options.replace)
-        began, deployed = self.clock.monotonic(), self._deployed(proposal)
+        began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
         Rollback(self.client, self.release, proposal.name, self.say).apply(revision)
         entry = new_entry(self._newest(), f"rollback to {revision}")
         applied = self._applied(proposal, deployed, began, entry)
@@ -113,18 +118,19 @@ class Rollout:
 
     def _apply(self, chart: Path, values: Values, proposal: Proposal) -> Applied:
         """Step 1: install or upgrade the Helm release, and record it."""
-        began, deployed = self.clock.monotonic(), self._deployed(proposal)
+        began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
         teardown = Teardown(self.client, proposal.name, self.say)
         if proposal.plan.new_cluster:
             teardown.drop_pending()
         changes = tuple(proposal.summary())
+        self.client.guard()
         revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(changes)[:200]}")
         teardown.restore_strategy(proposal.after["spec"].get("upgradeStrategy"))
         return self._applied(proposal, deployed, began, new_entry(revision, *changes))
 
     def _watch(self, proposal: Proposal, target: Target, options: RolloutOptions) -> Snapshot:
         """Step 2: wait until every replica runs; growing pools are aligned first, shrinking ones last."""
-        observer = Observer(self.client.retrying(Retry()), self.pods, proposal.name)
+        observer = self._observer(proposal)
         since = datetime.now(UTC)
         if not target.new_cluster:
             align(self.client, proposal.after, self.say, shrink=False)
@@ -238,13 +244,5 @@ class Rollout:
         for line in lines:
             self.say(f"  {failure.pod} | {line}")
 
-    def _deployed(self, proposal: Proposal) -> dict[str, float]:
-        """When Serve last deployed each application, in Serve's own time."""
-        if proposal.before is None:
-            return {}
-        try:
-            seen = Observer(self.client.retrying(Retry()), self.pods, proposal.name).snapshot()
-        except UnreachableError:
-            return {}
-        serving = seen.service.active if seen.service else ""
-        return {a.name: a.deployed_at for a in seen.apps.get(serving, ())}
+    def _observer(self, proposal: Proposal) -> Observer:
+        return Observer(self.client.with_options(Retry()), self.pods, proposal.name)
