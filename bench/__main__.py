@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench import beside, engine, hostile, http, memory
+from bench import engine, hostile, http, memory, mixed
 from bench.figures import HEADER, Figures
 
 
@@ -21,11 +21,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=640, help="images of each load")
     parser.add_argument("--out", type=Path, help="file for the figures as JSON")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    kinds.add_parser("engine", help="the engine alone, beside static batches of generate")
+    kinds.add_parser("engine", help="the engine alone, compared with static batches of generate")
     kinds.add_parser("pairs", help="the engine and static batches of 64 in turn, eight times")
-    mixed = kinds.add_parser("beside", help="short requests alone and beside a long one")
-    mixed.add_argument("url", nargs="?", help="chat completions of a server that runs; without it an engine")
-    mixed.add_argument("--model", default="embedded")
+    pair = kinds.add_parser("mixed", help="short requests alone, then alongside a long one")
+    pair.add_argument("url", nargs="?", help="chat completions of a running server; default: an engine")
+    pair.add_argument("--model", default="embedded")
     watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
     watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
@@ -51,22 +51,22 @@ def main() -> None:
     elif arguments.kind == "pairs":
         found = engine.measure_pairs(arguments.seed, count=arguments.count)
         ratios = [ours.rate / static.rate for static, ours in zip(found[::2], found[1::2], strict=True)]
-        print(f"engine beside static batches: {', '.join(f'{one:.2f}' for one in ratios)}", end="; ")
+        print(f"engine over static batches: {', '.join(f'{one:.2f}' for one in ratios)}", end="; ")
         print(f"median {median(ratios):.2f}")
     elif arguments.kind == "hostile":
         found, statuses = asyncio.run(
             hostile.measure(arguments.url, count=arguments.count, seed=arguments.seed)
         )
         print(hostile.verdict(found, statuses))
-    elif arguments.kind == "beside":
+    elif arguments.kind == "mixed":
         found = (
             asyncio.run(
-                beside.measure_http(
+                mixed.measure_http(
                     arguments.url, model=arguments.model, seed=arguments.seed, count=arguments.count
                 )
             )
             if arguments.url
-            else beside.measure(arguments.seed, count=arguments.count)
+            else mixed.measure(arguments.seed, count=arguments.count)
         )
     else:
         found = asyncio.run(

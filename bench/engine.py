@@ -1,4 +1,4 @@
-"""The engine alone, without HTTP, beside static batches through transformers' `generate`."""
+"""The engine alone, without HTTP, compared with static batches through transformers' `generate`."""
 
 import asyncio
 from collections.abc import Iterator

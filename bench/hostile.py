@@ -72,7 +72,7 @@ class Attackers:
     def among(self, ask: Callable[[Sample], Awaitable[Answer]]) -> Callable[[Sample], Awaitable[Answer]]:
         """The same way to ask, with a hostile request after every few answers."""
 
-        async def ask_beside(sample: Sample) -> Answer:
+        async def ask_among(sample: Sample) -> Answer:
             answer = await ask(sample)
             self._answers += 1
             if self._answers % self.every == 0 and self.sent < HOSTILE:
@@ -80,7 +80,7 @@ class Attackers:
                 self._tasks.add(asyncio.create_task(self._attack()))
             return answer
 
-        return ask_beside
+        return ask_among
 
     async def end(self) -> None:
         """Wait for what is under way."""
@@ -145,12 +145,12 @@ async def measure(url: str, *, count: int, seed: int) -> tuple[list[Figures], Co
 
 
 def verdict(found: list[Figures], statuses: Counter[int]) -> str:
-    """One sentence about the goal: no good request fails, and the 95th percentile grows by half at most."""
+    """Return one sentence: whether no good request failed, and how much the 95th percentile grew."""
     alone = median(row.p95 for row in found if row.load != MIXED)
     mixed = median(row.p95 for row in found if row.load == MIXED)
     answers = ", ".join(f"{count} x {status or 'none'}" for status, count in sorted(statuses.items()))
     return (
-        f"p95 of good requests {alone:.1f} ms alone, {mixed:.1f} ms beside hostile ones "
+        f"p95 of good requests {alone:.1f} ms alone, {mixed:.1f} ms among hostile ones "
         f"({mixed / alone:.2f} x); "
         f"{sum(row.errors for row in found)} good requests failed; hostile ones got {answers}"
     )

@@ -20,10 +20,10 @@ def measured(
     return before, [row.split("|")[1].strip() for row in rows.strip().splitlines()]
 
 
-def test_the_engine_beside_static_batches(
+def test_the_engine_and_static_batches(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The engine is measured whole and streamed, beside static batches, and the figures are kept."""
+    """The engine is measured whole and streamed, then static batches, and the figures are kept."""
     out = tmp_path / "figures.json"
     _, loads = measured(monkeypatch, capsys, "--count", "40", "--out", str(out), "engine")
     assert loads[:3] == ["engine, 1 in flight", "engine, 1 in flight, streamed", "generate, batches of 16"]
@@ -33,21 +33,21 @@ def test_the_engine_beside_static_batches(
 
 
 def test_pairs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Pairs are told as ratios with their median."""
+    """Pairs are reported as ratios with their median."""
     before, loads = measured(monkeypatch, capsys, "--count", "16", "pairs")
-    assert before.startswith("engine beside static batches: ")
+    assert before.startswith("engine over static batches: ")
     assert "; median " in before
     assert loads[:2] == ["generate, batches of 64", "engine, 64 in flight"]
 
 
-def test_short_requests_beside_a_long_one(
+def test_short_requests_with_a_long_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Short requests are measured alone and beside a long one, in turn."""
-    _, loads = measured(monkeypatch, capsys, "--count", "32", "beside")
+    """Short requests are measured alone and with a long one, in turn."""
+    _, loads = measured(monkeypatch, capsys, "--count", "32", "mixed")
     assert [load.partition(" (")[0] for load in loads] == [
         "16 short, alone",
-        "16 short, beside a long one",
+        "16 short, with a long one",
     ] * 2
 
 
@@ -66,7 +66,7 @@ def test_a_gpu_s_measurement_in_small(
 def test_a_server_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
-    """A server that runs is measured through either API, alone and beside a long request."""
+    """A server that runs is measured through either API, alone and with a long request."""
     chat = f"{address}/v1/chat/completions"
     _, loads = measured(
         monkeypatch, capsys, "--count", "40", "http", f"{address}/caption", "--clients", "1", "4"
@@ -74,5 +74,5 @@ def test_a_server_is_measured(
     assert loads == ["HTTP, 1 client", "HTTP, 4 clients"]
     _, loads = measured(monkeypatch, capsys, "--count", "24", "http", chat, "--clients", "4", "--same")
     assert loads == ["HTTP, 4 clients, one image"]
-    _, loads = measured(monkeypatch, capsys, "--count", "40", "beside", chat)
+    _, loads = measured(monkeypatch, capsys, "--count", "40", "mixed", chat)
     assert len(loads) == 4

@@ -1,4 +1,4 @@
-"""What short requests feel of a long one: 16 in flight, alone and beside 1,024 tokens after a long prompt."""
+"""How a long request affects short ones: 16 in flight, alone and with 1,024 tokens after a long prompt."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ async def in_turn(ask: Ask, long: Long, *, count: int, seed: int) -> list[Figure
         async with _in_flight(long) as tokens:
             figures = await closed_loop("", ask, work, clients=SHORT)
         mean = f"{sum(tokens) / len(tokens):.0f} tokens each" if tokens else "none ended"
-        found.append(replace(figures, load=f"16 short, beside a long one ({len(tokens)} times, {mean})"))
+        found.append(replace(figures, load=f"16 short, with a long one ({len(tokens)} times, {mean})"))
     return found
 
 
