@@ -77,4 +77,4 @@ EXPOSE 8000
 # KubeRay replaces the command below with `ray start`, which leaves its cluster cleanly on SIGTERM.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--"]
-CMD ["serve", "run", "examples/container.yaml"]
+CMD ["python", "-m", "service.run", "examples/container.yaml"]

@@ -43,7 +43,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/serve run $(CONFIG)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m service.run $(CONFIG)
 
 test: $(INSTALLED)  ## Run the tests: no GPU, network or Kubernetes; the page's need Chromium; FAST=1 takes under a minute
 	$(BIN)/python -m pytest $(if $(FAST),-m 'not slow and not service and not browser and not e2e')

@@ -1,11 +1,15 @@
 """The server around the captions."""
 
+import signal
+from pathlib import Path
+
 import httpx
+import psutil
 import pytest
 
 from service.errors import ErrorCode
 from tests.support.images import MALFORMED
-from tests.support.server import ROOT, serve
+from tests.support.server import ROOT, STOP_SECONDS, serve, start
 
 pytestmark = pytest.mark.service
 
@@ -51,3 +55,13 @@ def test_a_serve_config_file_with_a_prefix(tmp_path_factory: pytest.TempPathFact
         answer = httpx.post(address + "/caption", json={"image_path": "shapes.png"}, timeout=30).json()
     assert address.endswith("/my-api")
     assert answer["caption"] == "a red circle left of a blue square"
+
+
+def test_sigterm_leaves_no_process_behind(tmp_path: Path) -> None:
+    """SIGTERM ends the server with status 0, and every process that it started, HAProxy included."""
+    with start(ROOT / "examples" / "local.yaml", tmp_path / "serve.log") as server:
+        family = psutil.Process(server.process.pid).children(recursive=True)
+        assert "haproxy" in {process.name() for process in family}
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(STOP_SECONDS) == 0
+        assert psutil.wait_procs(family, timeout=1)[1] == []

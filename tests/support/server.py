@@ -1,4 +1,4 @@
-"""A server as users start it: `serve run CONFIG` in a process of its own, on ports that are free."""
+"""A server as `make serve` starts it, in a process of its own and on free ports."""
 
 import os
 import signal
@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,26 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server: the address of its first application, and the process that was started."""
+
+    address: str
+    process: "subprocess.Popen[bytes]"
+
+
 @contextmanager
-def serve(
+def start(
     config: Path,
     log: Path,
     environment: Mapping[str, str] | None = None,
     *,
     python: Path | None = None,
     directory: Path = ROOT,
-) -> Iterator[str]:
-    """Serve a config file with a Python and give the address of its first application once that is ready.
+) -> Iterator[Server]:
+    """Serve a config file with a Python until the test is done; the first application is ready.
 
-    The port of the file is replaced by a free one, so that a server of the developer's is not in the way.
+    The port in the file is replaced by a free one, so that the developer's own server is not in the way.
     """
     settings = yaml.safe_load(config.read_text())
     port = free_port()
@@ -60,16 +69,25 @@ def serve(
         "COVERAGE_PROCESS_START": "",
         **(environment or {}),
     }
-    command = [str(python or sys.executable), "-m", "ray.serve.scripts", "run", str(rewritten)]
+    command = [str(python or sys.executable), "-m", "service.run", str(rewritten)]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the command is built above
             command, cwd=directory, env=variables, stdout=output, stderr=output, start_new_session=True
         )
         try:
             _wait_until_ready(address, process, log)
-            yield address
+            yield Server(address, process)
         finally:
             _stop(process)
+
+
+@contextmanager
+def serve(
+    config: Path, log: Path, environment: Mapping[str, str] | None = None, **options: Path
+) -> Iterator[str]:
+    """As `start`, for tests that need only the address."""
+    with start(config, log, environment, **options) as server:
+        yield server.address
 
 
 def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -89,16 +107,16 @@ def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Pat
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    # An HAProxy that was reloaded may outlive the rest, and would hold its ports.
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait(STOP_SECONDS)
-    for left in psutil.wait_procs(family, timeout=2)[1]:
-        left.kill()
+        for left in family:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 def _tail(log: Path) -> str:
