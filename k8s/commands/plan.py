@@ -5,19 +5,19 @@ from typing import Any
 
 from k8s.clients.chart import Values
 from k8s.commands.session import Session
-from k8s.planning.proposal import Proposal, check_capacity
+from k8s.planning.proposal import Proposal, check_proposal
 from k8s.rollout.propose import propose
 
 
 def plan(session: Session, chart: Path, values: Values) -> bool:
     """Show what a deploy would do; returns whether it would change anything.
 
-    Raises RefusedError where the pods do not fit.
+    Raises RefusedError where deploy would.
     """
     client = session.client()
     proposal = propose(client, session.release(client), chart, values)
     session.display.result(proposal_json(proposal), proposal_lines(proposal))
-    check_capacity(proposal, replace=False)
+    check_proposal(proposal, replace=False)
     return proposal.changes
 
 

@@ -41,7 +41,7 @@ def classify(before: Json | None, after: Json, ray_cluster: Json | None = None) 
     changes = [*_serve_changes(before, after), *_service_changes(before, after)]
     of_cluster = list(cluster_changes(before, after))
     if _strategy(after) == "None":
-        of_cluster = [_ignored(c) for c in of_cluster]
+        of_cluster = [_ignored(c) if c.effect is Effect.NEW_CLUSTER else c for c in of_cluster]
     changes += of_cluster
     if not any(c.effect is Effect.NEW_CLUSTER for c in of_cluster) and ray_cluster is not None:
         changes += drift(after, ray_cluster)

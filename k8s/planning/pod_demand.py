@@ -41,6 +41,16 @@ def added_demand(before: Json, after: Json) -> list[PodDemand]:
     ]
 
 
+def shrinking_pools(before: Json, after: Json) -> dict[str, tuple[int, int]]:
+    """The pools of a running cluster that would start with fewer pods, with both numbers."""
+    wanted = {d.group: d.count for d in pod_demand(after, head=False)}
+    return {
+        d.group: (d.count, wanted[d.group])
+        for d in pod_demand(before, head=False)
+        if wanted.get(d.group, d.count) < d.count
+    }
+
+
 def initial_replicas(group: Json) -> int:
     """The number of pods that a pool starts with: `replicas` within its bounds, as KubeRay clamps it."""
     least, most = group.get("minReplicas") or 0, group.get("maxReplicas", 2**31 - 1)

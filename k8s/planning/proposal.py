@@ -5,7 +5,8 @@ from typing import Any
 
 from k8s.errors import RefusedError
 from k8s.planning.capacity import CapacityReport
-from k8s.planning.plan import Plan
+from k8s.planning.plan import Effect, Plan
+from k8s.planning.pod_demand import shrinking_pools
 from k8s.planning.ray_cluster import same_cluster
 from k8s.resources.rayservice import pending_cluster
 
@@ -54,8 +55,28 @@ class Proposal:
         return [c.line() for c in self.plan.changes] or list(self.objects)
 
 
-def check_capacity(proposal: Proposal, *, replace: bool) -> None:
-    """Raise RefusedError where a rollout cannot finish because pods do not fit."""
+def check_proposal(proposal: Proposal, *, replace: bool) -> None:
+    """Raise RefusedError where a rollout would delete pods at random, or cannot finish as pods do not fit."""
+    _check_pools(proposal)
+    _check_capacity(proposal, replace=replace)
+
+
+def _check_pools(proposal: Proposal) -> None:
+    """KubeRay adds a pool by replacing the whole spec of the running cluster, pod counts included."""
+    effects = {change.effect for change in proposal.plan.changes}
+    if proposal.ray_cluster is None or proposal.new_cluster or Effect.CLUSTER_UPDATE not in effects:
+        return
+    wanted = proposal.after["spec"]["rayClusterConfig"]
+    shrinking = shrinking_pools(proposal.ray_cluster["spec"], wanted)
+    if shrinking:
+        pools = ", ".join(f"pool {name} from {old} to {new} pods" for name, (old, new) in shrinking.items())
+        raise RefusedError(
+            f"KubeRay would reduce {pools} while it adds a pool, and delete random pods. Nothing was "
+            "changed. Make two deploys: add the pool with the other pools at their present size, then reduce them"
+        )
+
+
+def _check_capacity(proposal: Proposal, *, replace: bool) -> None:
     capacity = proposal.capacity
     if capacity is None or capacity.fits or replace:
         return

@@ -12,7 +12,7 @@ from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.clients.retry import LIMIT_S, Clock, Retry
 from k8s.errors import CapstanError, RolledBackError, RolloutError, UnreachableError
-from k8s.planning.proposal import Proposal, check_capacity
+from k8s.planning.proposal import Proposal, check_proposal
 from k8s.planning.target import Target, fixed_pools, target_of
 from k8s.resources.snapshot import Snapshot
 from k8s.rollout import smoke_test
@@ -84,7 +84,7 @@ class Rollout:
 
         Raises RefusedError before any change, RolledBackError, or RolloutError if nothing was rolled back.
         """
-        check_capacity(proposal, replace=options.replace)
+        check_proposal(proposal, replace=options.replace)
         if not proposal.changes:
             return self._finish_earlier(proposal, options)
         applied = self._apply(chart, values, proposal)
@@ -95,7 +95,7 @@ class Rollout:
 
     def roll_back(self, revision: int, options: RolloutOptions, proposal: Proposal) -> Result:
         """Return to a former revision, watch and verify it. Raises RolloutError if it fails."""
-        check_capacity(proposal, replace=options.replace)
+        check_proposal(proposal, replace=options.replace)
         began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
         Rollback(self.client, self.release, proposal.name, self.say).apply(revision)
         entry = new_entry(self._newest(), f"rollback to {revision}")

@@ -9,7 +9,7 @@ from k8s.planning.capacity import CapacityReport
 from k8s.planning.diff import merge_patch
 from k8s.planning.effects import classify
 from k8s.planning.plan import Plan
-from k8s.planning.proposal import Proposal, check_capacity
+from k8s.planning.proposal import Proposal, check_proposal
 from k8s.planning.target import fixed_pools, target_of
 from k8s.rollout.propose import other_changes
 from tests.k8s.objects import Json, at, service
@@ -75,13 +75,13 @@ def test_capacity_is_checked() -> None:
         service(at("rayVersion", "9")), CapacityReport(quotas=("quota team: 2 more needed, 1 of 1 used",))
     )
     with pytest.raises(RefusedError, match=r"quota team: .* Nothing was changed.*--strategy replace"):
-        check_capacity(full, replace=False)
-    check_capacity(full, replace=True)
+        check_proposal(full, replace=False)
+    check_proposal(full, replace=True)
 
 
 def test_unknown_capacity_refuses_nothing() -> None:
     """Without the right to list nodes nothing is refused."""
-    check_capacity(proposal(service(at("rayVersion", "9"))), replace=False)
+    check_proposal(proposal(service(at("rayVersion", "9"))), replace=False)
 
 
 def test_plan_of_nothing_says_so() -> None:
@@ -89,3 +89,39 @@ def test_plan_of_nothing_says_so() -> None:
     assert Plan((), {"a": classify(service(), service()).effect}).lines() == [
         "nothing to do: the release is up to date"
     ]
+
+
+def with_second_pool(**fields: object) -> Json:
+    """The recorded service with one more pool at the end, and other fields of the first one."""
+    found = service()
+    groups = found["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    groups.append({**copy.deepcopy(groups[0]), "groupName": "zebra"})
+    groups[0].update(fields)
+    return found
+
+
+def test_one_pool_added_while_another_shrinks() -> None:
+    """KubeRay replaces the whole spec when a pool is added, and would delete random pods of a smaller one."""
+    found = proposal(with_second_pool(replicas=1, minReplicas=1, maxReplicas=1))
+    with pytest.raises(RefusedError, match=r"pool gpu from 2 to 1 pods.*Nothing was changed.*two deploys"):
+        check_proposal(found, replace=False)
+
+
+def test_autoscaled_pool_is_not_reset() -> None:
+    """With Ray's autoscaler, a pool that it made larger counts as shrinking when another is added."""
+    after = with_second_pool(replicas=1, minReplicas=1, maxReplicas=9)
+    with pytest.raises(RefusedError, match="pool gpu from 2 to 1 pods"):
+        check_proposal(proposal(after), replace=False)
+
+
+def test_one_pool_added_while_another_grows() -> None:
+    """A pool may be added while others grow or stay."""
+    check_proposal(proposal(with_second_pool(replicas=5, minReplicas=5, maxReplicas=5)), replace=False)
+    check_proposal(proposal(with_second_pool()), replace=False)
+
+
+def test_a_new_cluster_may_shrink_pools() -> None:
+    """A second cluster starts with its own pods, so none is deleted at random."""
+    after = with_second_pool(replicas=1, minReplicas=1, maxReplicas=1)
+    at("rayVersion", "9")(after)
+    check_proposal(proposal(after), replace=False)

@@ -159,3 +159,14 @@ def test_same_cluster(path: str, value: Any, same: bool) -> None:
     """Two configurations are the same cluster when they differ in nothing but what the hash leaves out."""
     left, right = service()["spec"]["rayClusterConfig"], service(at(path, value))["spec"]["rayClusterConfig"]
     assert same_cluster(left, right) is same
+
+
+def test_strategy_none_still_adds_a_pool() -> None:
+    """KubeRay adds a pool to the running cluster whatever the upgrade strategy is."""
+
+    def add(found: Json) -> None:
+        found["spec"]["upgradeStrategy"] = {"type": "None"}
+        groups = found["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+        groups.append({**copy.deepcopy(groups[0]), "groupName": "zebra"})
+
+    assert Effect.CLUSTER_UPDATE in {c.effect for c in plan(add).changes}
