@@ -13,13 +13,12 @@ from k8s.commands.session import Session
 from k8s.errors import CapstanError, ClusterError, ToolError, UsageError
 from k8s.planning import chart_checks, cluster_checks
 from k8s.planning.cluster_checks import Finding, Level
-from k8s.rollout.propose import ray_service, read_autoscaling
+from k8s.rollout.propose import DEPLOYMENTS, ray_service, read_autoscaling
 
 Json = Mapping[str, Any]
 Check = Callable[[], list[Finding]]
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-DEPLOYMENTS = "/apis/apps/v1/deployments"
 INGRESS_CLASSES = "/apis/networking.k8s.io/v1/ingressclasses"
 STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 

@@ -34,7 +34,7 @@ def proposal_lines(proposal: Proposal) -> list[str]:
         found += [f"{key}: {free} free of {total}" for key, (free, total) in capacity.gpus.items()]
         found += [f"  {line}" for line in capacity.growth if not capacity.shortages]
         found += [f"  ! {line}" for line in capacity.lines()]
-    return found
+    return [*found, *(f"  ! {line}" for line in proposal.warnings)]
 
 
 def proposal_json(proposal: Proposal) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
             for c in found.changes
         ],
         "objects": list(proposal.objects),
+        "warnings": list(proposal.warnings),
         "capacity": _capacity_json(proposal),
     }
 

@@ -19,6 +19,7 @@ OLDEST_KUBERNETES = (1, 29)
 OLDEST_KUBERAY = (1, 5)
 TESTED_KUBERAY = "1.7.0"
 INSTALL_KUBERAY = f"helm install kuberay-operator kuberay/kuberay-operator --version {TESTED_KUBERAY}"
+RELEASE = re.compile(r"v?\d+\.\d+\.\d+(-\S+)?")
 VERSION_ANNOTATION = "ray.io/kuberay-version"
 
 
@@ -71,6 +72,11 @@ def check_operator(deployments: Sequence[Json], ray_clusters: Sequence[Json]) ->
         name = f"KubeRay's operator {tag} in namespace {deployment['metadata'].get('namespace')}"
         if not (deployment.get("status") or {}).get("availableReplicas"):
             return Finding(Level.MISSING, f"{name} is not available", "kubectl describe its deployment")
+        sentences = operator_mismatches(tag, ray_clusters)
+        if sentences:
+            return Finding(
+                Level.WARNING, "; ".join(sentences), "wait until it has, then look at capstan plan"
+            )
         return _check_age(name, tag)
     used = max(
         ((c["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION, "") for c in ray_clusters),
@@ -92,6 +98,24 @@ def operator_version(deployment: Json) -> str:
         if "kuberay" in image and "operator" in image:
             return str(image.rpartition(":")[2])
     return ""
+
+
+def operator_mismatches(tag: str, ray_clusters: Sequence[Json]) -> list[str]:
+    """One sentence for each RayCluster that an operator of another version made (shouldUpdateCluster).
+
+    An image tag that is not a release, such as `nightly`, matches every version.
+    """
+    found = []
+    for ray_cluster in ray_clusters:
+        made = (ray_cluster["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION, "")
+        if RELEASE.fullmatch(tag) and RELEASE.fullmatch(made) and tag.lstrip("v") != made.lstrip("v"):
+            name = ray_cluster["metadata"]["name"]
+            found.append(
+                f"KubeRay's operator {tag} overwrites RayCluster {name}, which {made} made, with the "
+                "spec of its RayService: pod counts are reset, and a change that needs a new "
+                "cluster does not start one"
+            )
+    return found
 
 
 def check_gpus(

@@ -25,6 +25,7 @@ class Proposal:
     """Other objects that would change."""
     capacity: CapacityReport | None
     """None where this account may not list nodes."""
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,7 +73,7 @@ def _check_pools(proposal: Proposal) -> None:
         pools = ", ".join(f"pool {name} from {old} to {new} pods" for name, (old, new) in shrinking.items())
         raise RefusedError(
             f"KubeRay would reduce {pools} while it adds a pool, and delete random pods. Nothing was "
-            "changed. Make two deploys: add the pool with the other pools at their present size, then reduce them"
+            "changed. Make two deploys: add the pool with the other pools at their size, then reduce them"
         )
 
 

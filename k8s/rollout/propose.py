@@ -14,6 +14,7 @@ from k8s.clients.kubernetes import RAY, KubernetesClient
 from k8s.errors import ClusterError, RefusedError, UsageError
 from k8s.planning.autoscaling import Autoscaling, find_autoscaling
 from k8s.planning.capacity import CapacityReport, report_capacity
+from k8s.planning.cluster_checks import operator_mismatches, operator_version
 from k8s.planning.diff import merge_patch
 from k8s.planning.effects import classify
 from k8s.planning.nodes import free_resources
@@ -28,6 +29,7 @@ from k8s.resources.rayservice import active_cluster
 Json = dict[str, Any]
 
 AUTOSCALER = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
+DEPLOYMENTS = "/apis/apps/v1/deployments"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
 
 
@@ -51,7 +53,8 @@ def propose_change(client: KubernetesClient, installed: list[Json], rendered: li
     active = serving_cluster(client, before)
     plan = classify(before, after, active)
     objects = other_changes(installed, rendered)
-    return Proposal(plan, before, after, active, objects, _capacity(client, plan, after, active))
+    capacity = _capacity(client, plan, after, active)
+    return Proposal(plan, before, after, active, objects, capacity, _operator_warnings(client, active))
 
 
 def ray_service(objects: list[Json]) -> Json | None:
@@ -146,6 +149,18 @@ def _capacity(
         return measure_capacity(client, pod_demand(wanted))
     added = added_demand(active["spec"], wanted) if active is not None else []
     return measure_capacity(client, added) if added else CapacityReport()
+
+
+def _operator_warnings(client: KubernetesClient, active: Json | None) -> tuple[str, ...]:
+    """What an operator of another version does to the serving RayCluster; empty where it is not visible."""
+    if active is None:
+        return ()
+    try:
+        deployments = client.items(DEPLOYMENTS)
+    except ClusterError:
+        return ()
+    tags = filter(None, map(operator_version, deployments))
+    return tuple(operator_mismatches(next(tags, ""), [active]))
 
 
 def _key(found: Json) -> str:

@@ -73,6 +73,19 @@ def test_operator(image: str, available: int, level: Level) -> None:
     assert check_operator([deployment(image, available)], []).level is level
 
 
+def test_operator_of_another_version() -> None:
+    """An operator of another version than the RayCluster's is about to overwrite that RayCluster."""
+    found = check_operator([deployment("quay.io/kuberay/operator:v1.8.0")], recorded("clusters"))
+    assert found.level is Level.WARNING
+    assert "overwrites RayCluster capstan-n4x89, which v1.7.0 made" in found.sentence
+    for image in (
+        "quay.io/kuberay/operator:v1.7.0",
+        "kuberay/operator:nightly",
+        "kuberay/operator@sha256:ab",
+    ):
+        assert check_operator([deployment(image)], recorded("clusters")).level is Level.OK
+
+
 def test_gpus() -> None:
     """GPUs are counted, and a pod that no node could ever take is missing something."""
     assert {f.level for f in check_gpus(recorded("nodes"), [], service())} == {Level.OK}

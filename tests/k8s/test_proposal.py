@@ -1,9 +1,11 @@
 """What a deploy would do, its target, and its capacity."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 
+from k8s.commands.plan import proposal_json, proposal_lines
 from k8s.errors import RefusedError
 from k8s.planning.capacity import CapacityReport
 from k8s.planning.diff import merge_patch
@@ -125,3 +127,10 @@ def test_a_new_cluster_may_shrink_pools() -> None:
     after = with_second_pool(replicas=1, minReplicas=1, maxReplicas=1)
     at("rayVersion", "9")(after)
     check_proposal(proposal(after), replace=False)
+
+
+def test_operator_of_another_version_is_shown() -> None:
+    """A plan warns that an operator of another version does not start the new cluster that it promises."""
+    found = replace(proposal(service(at("rayVersion", "9"))), warnings=("the operator is v1.8.0",))
+    assert "  ! the operator is v1.8.0" in proposal_lines(found)
+    assert proposal_json(found)["warnings"] == ["the operator is v1.8.0"]
