@@ -29,7 +29,7 @@ class Model:
         from service.replica import Replica  # noqa: PLC0415
 
         parsed = Settings(**settings)
-        logs.configure(parsed.log_level)
+        logs.configure(parsed.log_level, parsed.log_format)
         gpus = len(get_runtime_context().get_accelerator_ids().get("GPU", []))
         context = serve.get_replica_context()
         replicas = ReplicaCount(partial(_count_running, context.app_name, context.deployment))

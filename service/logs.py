@@ -1,10 +1,13 @@
 """The log of a replica: one line per event on standard error, where Ray collects it."""
 
 import contextlib
+import dataclasses
+import json
 import logging
 import sys
 import threading
-from typing import TextIO
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -13,14 +16,32 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 FLUSH_SECONDS = 0.1
 
 
-def configure(level: str) -> None:
+class JsonFormatter(logging.Formatter):
+    """One JSON document per line. A message that is a dataclass adds its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The document of a record."""
+        document: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if dataclasses.is_dataclass(record.msg) and not isinstance(record.msg, type):
+            document |= dataclasses.asdict(record.msg)
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, ensure_ascii=False)
+
+
+def configure(level: str, log_format: Literal["text", "json"]) -> None:
     """Send the loggers of this package to standard error from `level` up; leave other loggers alone."""
     root = logging.getLogger("capstan")
     root.setLevel(level)
     root.propagate = False
     if not root.handlers:
         handler = BatchingHandler(sys.stderr, seconds=FLUSH_SECONDS)
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(FORMAT))
         root.addHandler(handler)
 
 

@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service.generation_defaults import DEFAULT_PROMPT, GenerationDefaults
 
 EMBEDDED_MODEL = Path(__file__).parent / "models" / "embedded"
-
 MEBIBYTE = 2**20
 HOST = r"^(\*\.)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$"
 
@@ -27,7 +26,6 @@ def _split(separator: str, value: object) -> object:
 
 
 AT_COMMAS, AT_COLONS = (BeforeValidator(partial(_split, separator)) for separator in ",:")
-
 Origins = Annotated[tuple[str, ...], NoDecode, AT_COMMAS]
 Paths = Annotated[tuple[Path, ...], NoDecode, AT_COLONS]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, AT_COMMAS]
@@ -37,12 +35,9 @@ Hosts = Annotated[tuple[Annotated[str, StringConstraints(pattern=HOST)], ...], N
 class Settings(BaseSettings):
     """The settings of one replica."""
 
+    # `model_revision` is a setting, not an attribute of pydantic's: no namespace is protected.
     model_config = SettingsConfigDict(
-        env_prefix="CAPSTAN_",
-        extra="forbid",
-        frozen=True,
-        # `model_revision` is a setting, not an attribute of pydantic's.
-        protected_namespaces=(),
+        env_prefix="CAPSTAN_", extra="forbid", frozen=True, protected_namespaces=()
     )
 
     model: str = Field(
@@ -228,6 +223,11 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest severity that is logged. No level logs a prompt, an image or a caption."
+    )
+
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of a log line; `json` adds the fields of a request (docs/serving.md).",
     )
 
     @property

@@ -52,7 +52,7 @@ def create_application(
             allow_headers=["authorization", "content-type", HEADER],
             expose_headers=[HEADER, "retry-after", *RATE_LIMIT_HEADERS],
         )
-    app.add_middleware(RequestLogMiddleware, id_header=id_header)
+    app.add_middleware(RequestLogMiddleware, model=settings.public_name, id_header=id_header)
     return app
 
 

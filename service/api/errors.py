@@ -45,7 +45,9 @@ class UnhandledErrorMiddleware:
 
 def render(scope: Scope, error: RequestError) -> Response:
     """The response to a request that failed."""
-    body = error_body(error, state_of(scope).request_id)
+    state = state_of(scope)
+    state.code = error.code
+    body = error_body(error, state.request_id)
     status = ERRORS[error.code].status
     return Response(body.model_dump_json(), status, _headers(error), media_type="application/json")
 

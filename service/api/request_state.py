@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
+from service.errors import ErrorCode
+
 STATE = "capstan"
 
 
@@ -11,11 +13,13 @@ STATE = "capstan"
 class RequestState:
     """Created by `RequestLogMiddleware`, completed by the layers below it.
 
-    `key_name` is the name of the API key; empty on a server without keys, and until the key is known.
+    `key_name` is the name of the API key; empty on a server without keys, and until the key is known. `code`
+    is that of the error that the request ended with.
     """
 
     request_id: str
     key_name: str = ""
+    code: ErrorCode | None = None
 
 
 def state_of(scope: Scope) -> RequestState:

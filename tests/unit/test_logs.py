@@ -1,13 +1,16 @@
 """Log lines are written together, and none is lost."""
 
 import io
+import json
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from service.logs import BatchingHandler
+from service.api.middleware.request_log import RequestEntry
+from service.logs import BatchingHandler, JsonFormatter
 
 
 class Stream(io.StringIO):
@@ -84,3 +87,46 @@ def test_the_last_lines_are_written_at_the_end(slow: logging.Logger, stream: Str
     slow.info("last")
     slow.handlers[0].close()
     assert stream.getvalue() == "last\n"
+
+
+def formatted(message: object, **fields: Any) -> dict[str, Any]:
+    """What the JSON form says about a record."""
+    record = logging.LogRecord("capstan.api", logging.INFO, "file", 1, message, None, None)
+    record.__dict__.update(fields)
+    document = json.loads(JsonFormatter().format(record))
+    assert isinstance(document, dict)
+    return document
+
+
+def test_a_line_can_be_json() -> None:
+    """The JSON form has time, level, logger and message, and the traceback of an exception."""
+    plain = formatted("two\nlines", created=0.0)
+    assert plain == {
+        "time": "1970-01-01T00:00:00.000+00:00",
+        "level": "INFO",
+        "logger": "capstan.api",
+        "message": "two\nlines",
+    }
+    error = ValueError("a bug")
+    failed = formatted("failed", exc_info=(ValueError, error, None))
+    assert failed["exception"] == "ValueError: a bug"
+
+
+def test_the_json_of_a_request_has_its_fields() -> None:
+    """The JSON form of a request's line has every field next to the message."""
+    entry = RequestEntry("POST", "/caption", 503, 0.25, "alice", "embedded", "overloaded", "trace-1")
+    document = formatted(entry)
+    assert document["message"] == "POST /caption 503 250.0 ms key=alice request_id=trace-1"
+    assert (
+        document.items()
+        >= {
+            "method": "POST",
+            "path": "/caption",
+            "status": 503,
+            "seconds": 0.25,
+            "key": "alice",
+            "model": "embedded",
+            "code": "overloaded",
+            "request_id": "trace-1",
+        }.items()
+    )

@@ -70,7 +70,7 @@ class EventStream(StreamingResponse):
         error_name: str = "",
     ) -> None:
         self._handle = handle
-        self._request_id = state_of(request.scope).request_id
+        self._state = state_of(request.scope)
         self._error_name = error_name
         super().__init__(self._guarded(events), media_type=MEDIA_TYPE, headers=HEADERS)
 
@@ -86,7 +86,11 @@ class EventStream(StreamingResponse):
             async for one in events:
                 yield one
         except RequestError as error:
-            yield event(error_body(error, self._request_id), self._error_name)
+            yield self._last(error)
         except Exception:
-            logger.exception("request_id=%s failed while streaming", self._request_id)
-            yield event(error_body(internal_error(), self._request_id), self._error_name)
+            logger.exception("request_id=%s failed while streaming", self._state.request_id)
+            yield self._last(internal_error())
+
+    def _last(self, error: RequestError) -> bytes:
+        self._state.code = error.code
+        return event(error_body(error, self._state.request_id), self._error_name)

@@ -5,6 +5,10 @@ import logging
 import pytest
 from fastapi.testclient import TestClient
 
+from service.api.middleware.request_log import RequestEntry
+from service.errors import ErrorCode, RequestError
+from tests.unit.api.conftest import StubEngine
+
 
 def test_a_harmless_request_id_is_kept(client: TestClient) -> None:
     """A client's own X-Request-ID comes back."""
@@ -30,3 +34,21 @@ def test_a_request_leaves_one_line(client: TestClient, caplog: pytest.LogCapture
 def test_no_type_is_guessed(client: TestClient, path: str) -> None:
     """Every answer, errors among them, forbids browsers to guess its type."""
     assert client.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "streamed", "code"),
+    [("/nothing", False, "not_found"), ("/caption", True, "deadline_exceeded"), ("/caption", False, None)],
+    ids=["refused", "broken stream", "answered"],
+)
+def test_a_line_has_the_code_of_the_error(
+    path: str, streamed: bool, code: str | None, client: TestClient, engine: StubEngine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """The log entry of a request has the model, and the code of the error that ended it, in a stream too."""
+    if streamed:
+        engine.failure_after, engine.failure = 2, RequestError(ErrorCode.DEADLINE_EXCEEDED, "late")
+    with caplog.at_level(logging.INFO, "capstan"):
+        client.post(path, json={"image": "AAAA", "stream": streamed})
+    (entry,) = [record.msg for record in caplog.records if isinstance(record.msg, RequestEntry)]
+    assert (entry.model, entry.code) == ("embedded", code)
