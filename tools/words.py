@@ -23,7 +23,6 @@ SKIPPED = (
 
 # Paths that still use some of the words.
 PENDING = (
-    "helm/",
     "service/engine/",
     "service/media/",
     "tests/unit/engine/",

@@ -46,7 +46,7 @@ def test_a_budget_counts_only_pods_that_can_become_ready() -> None:
     ],
     ids=["one worker", "spare workers", "scales to zero", "may share one worker"],
 )
-def test_no_budget_blocks_a_drain_for_ever(pool: dict[str, Any], model: dict[str, Any]) -> None:
+def test_no_budget_blocks_a_drain_forever(pool: dict[str, Any], model: dict[str, Any]) -> None:
     """If one worker may hold all replicas, its pool has no budget."""
     assert workers(pool, **model) is None
 

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.chart.placement import GIB, Pool, Replica, Worker
@@ -66,7 +66,13 @@ def rendered(drawn: list[tuple[Object, list[Object]]], more: Object) -> list[tup
     ]
 
 
-RENDERS = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+# Shrinking a failure would render the chart for many minutes.
+RENDERS = settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 
 
 @RENDERS

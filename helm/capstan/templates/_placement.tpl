@@ -169,7 +169,7 @@ Amounts are multiples of their greatest common divisor, which makes the least am
 
 {{/*
 Percentage of a model's replicas that can start before the old ones stop in a restart, next to all other replicas. 0 if
-the pool has no capacity for one more, as replacements would then wait for ever. A model on CPUs must reserve memory:
+the pool has no capacity for one more, as replacements would then wait without end. A model on CPUs must reserve memory:
 otherwise nothing says that another replica fits. Takes model and pool.
 */}}
 {{- define "capstan.surge" -}}
