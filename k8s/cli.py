@@ -16,6 +16,7 @@ from k8s.commands.logs import logs as show_logs
 from k8s.commands.options import (
     Chart,
     Files,
+    Grace,
     Image,
     Key,
     NoRollback,
@@ -24,8 +25,7 @@ from k8s.commands.options import (
     Strategy,
     Timeout,
     Yes,
-    parse_duration,
-    parse_strategy,
+    rollout_options,
     shared,
 )
 from k8s.commands.plan import plan as show_plan
@@ -35,7 +35,6 @@ from k8s.commands.scale import scale as run_scale
 from k8s.commands.session import Session
 from k8s.commands.status import status as show_status
 from k8s.errors import CapstanError, ExitCode
-from k8s.rollout.rollout import RolloutOptions
 
 app = typer.Typer(
     name="capstan",
@@ -70,13 +69,6 @@ def _capstan(
     pass
 
 
-def rollout_options(
-    timeout: str, strategy: str = "alongside", *, rollback: bool = True, smoke: bool = True, key: str | None
-) -> RolloutOptions:
-    """The options of a rollout. Raises UsageError for a malformed one."""
-    return RolloutOptions(parse_duration(timeout), rollback, parse_strategy(strategy), smoke, key)
-
-
 @app.command(short_help="Install or upgrade, and watch until every model serves.")
 @shared
 def deploy(
@@ -86,6 +78,7 @@ def deploy(
     pairs: Pairs = None,
     image: Image = None,
     timeout: Timeout = "20m",
+    grace: Grace = "60s",
     strategy: Strategy = "alongside",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
@@ -100,7 +93,7 @@ def deploy(
         show_plan(session, find_chart(chart), given)
         return
     options = rollout_options(
-        timeout, strategy, rollback=not no_rollback, smoke=not no_smoke_test, key=api_key
+        timeout, grace, strategy, rollback=not no_rollback, smoke=not no_smoke_test, key=api_key
     )
     run_deploy(session, find_chart(chart), given, options, ask=not yes)
 
@@ -147,12 +140,13 @@ def scale(
     ] = None,
     chart: Chart = None,
     timeout: Timeout = "20m",
+    grace: Grace = "60s",
     *,
     api_key: Key = None,
     yes: Yes = False,
 ) -> None:
     """Change a model's number of replicas: fixed (`scale main 3`), or bounds (`--min 1 --max 4`)."""
-    options = rollout_options(timeout, key=api_key)
+    options = rollout_options(timeout, grace, key=api_key)
     run_scale(session, find_chart(chart), model, replicas, (minimum, maximum), options, ask=not yes)
 
 
@@ -163,12 +157,13 @@ def restart(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")],
     chart: Chart = None,
     timeout: Timeout = "20m",
+    grace: Grace = "60s",
     *,
     api_key: Key = None,
     yes: Yes = False,
 ) -> None:
     """Restart a model's replicas, one after another, on the cluster that serves."""
-    options = rollout_options(timeout, key=api_key)
+    options = rollout_options(timeout, grace, key=api_key)
     run_restart(session, find_chart(chart), model, options, ask=not yes)
 
 
@@ -181,6 +176,7 @@ def rollback(
         typer.Argument(metavar="REVISION", help="Revision. Default: the last that served.", min=1),
     ] = None,
     timeout: Timeout = "20m",
+    grace: Grace = "60s",
     strategy: Strategy = "alongside",
     *,
     no_smoke_test: NoSmoke = False,
@@ -188,7 +184,7 @@ def rollback(
     yes: Yes = False,
 ) -> None:
     """Return to a former revision, and watch until every model serves."""
-    options = rollout_options(timeout, strategy, rollback=False, smoke=not no_smoke_test, key=api_key)
+    options = rollout_options(timeout, grace, strategy, rollback=False, smoke=not no_smoke_test, key=api_key)
     run_rollback(session, revision, options, ask=not yes)
 
 

@@ -13,6 +13,7 @@ from k8s.clients.kubeconfig import Location
 from k8s.commands.display import Display
 from k8s.commands.session import Session
 from k8s.errors import UsageError
+from k8s.rollout.rollout import RolloutOptions
 
 SHARED = "Where and how"
 STRATEGIES = ("alongside", "replace")
@@ -96,6 +97,14 @@ Timeout = Annotated[
     str,
     typer.Option("--timeout", metavar="TIME", help="Deadline of the whole rollout, such as 90s, 20m or 1h."),
 ]
+Grace = Annotated[
+    str,
+    typer.Option(
+        "--scheduling-grace",
+        metavar="TIME",
+        help="How long a pod may fit on no node before the rollout fails; longer where nodes come slowly.",
+    ),
+]
 Strategy = Annotated[
     str,
     typer.Option(
@@ -153,6 +162,26 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {p.name: p.annotation for p in all_parameters}
     del run.__wrapped__
     return run
+
+
+def rollout_options(
+    timeout: str,
+    grace: str,
+    strategy: str = "alongside",
+    *,
+    rollback: bool = True,
+    smoke: bool = True,
+    key: str | None,
+) -> RolloutOptions:
+    """The options of a rollout. Raises UsageError for a malformed one."""
+    return RolloutOptions(
+        timeout_s=parse_duration(timeout),
+        rollback=rollback,
+        replace=parse_strategy(strategy),
+        smoke_test=smoke,
+        key=key,
+        scheduling_grace_s=parse_duration(grace),
+    )
 
 
 def parse_strategy(strategy: str) -> bool:

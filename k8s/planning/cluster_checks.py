@@ -19,6 +19,7 @@ OLDEST_KUBERNETES = (1, 29)
 OLDEST_KUBERAY = (1, 5)
 TESTED_KUBERAY = "1.7.0"
 INSTALL_KUBERAY = f"helm install kuberay-operator kuberay/kuberay-operator --version {TESTED_KUBERAY}"
+ORIGIN_KIND_LABEL = "ray.io/originated-from-crd"
 RELEASE = re.compile(r"v?\d+\.\d+\.\d+(-\S+)?")
 VERSION_ANNOTATION = "ray.io/kuberay-version"
 
@@ -107,11 +108,13 @@ def operator_mismatches(tag: str, ray_clusters: Sequence[Json]) -> list[str]:
     """
     found = []
     for ray_cluster in ray_clusters:
-        made = (ray_cluster["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION, "")
+        meta = ray_cluster["metadata"]
+        made = (meta.get("annotations") or {}).get(VERSION_ANNOTATION, "")
+        if (meta.get("labels") or {}).get(ORIGIN_KIND_LABEL) != "RayService":
+            continue
         if RELEASE.fullmatch(tag) and RELEASE.fullmatch(made) and tag.lstrip("v") != made.lstrip("v"):
-            name = ray_cluster["metadata"]["name"]
             found.append(
-                f"KubeRay's operator {tag} overwrites RayCluster {name}, which {made} made, with the "
+                f"KubeRay's operator {tag} overwrites RayCluster {meta['name']}, which {made} made, with the "
                 "spec of its RayService: pod counts are reset, and a change that needs a new "
                 "cluster does not start one"
             )

@@ -9,8 +9,12 @@ from k8s.resources.pod import Container, Pod
 from k8s.resources.serve import ServeApplication, ServeDeployment
 from k8s.resources.snapshot import Event
 
-# A scheduler needs a moment while other pods terminate.
-SCHEDULING_GRACE_S = 20.0
+# An autoscaler looks every 10 s and may wait for more pods before it acts.
+SCHEDULING_GRACE_S = 60.0
+# Volumes are provisioned once a pod needs them, which takes minutes on some clouds.
+VOLUME_GRACE_S = 300.0
+# A scheduler needs a moment while other pods terminate, even where no node will be added.
+REFUSED_GRACE_S = 20.0
 STARTUP_FAILURES = 2
 # A node under load can fail to start Ray once; a second crash is not an accident.
 CRASHES = 2
@@ -26,7 +30,9 @@ CONTAINER_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunC
 RETRYING = re.compile(r"failed to start with exception\. Retrying (\d+) more time")
 IN_A_ROW = re.compile(r"failed to start (\d+) times in a row")
 # The first is the cluster autoscaler's, the second Karpenter's.
-AUTOSCALER_EVENTS = ("TriggeredScaleUp", "Nominated")
+NODE_COMES = ("TriggeredScaleUp", "Nominated")
+NO_NODE_COMES = "NotTriggerScaleUp"
+VOLUME = re.compile(r"PersistentVolumeClaim|persistentvolumeclaim|persistent volumes? to bind|VolumeBinding")
 QUOTA = re.compile(r"exceeded quota|forbidden|LimitRange|denied the request", re.IGNORECASE)
 
 
@@ -61,13 +67,17 @@ def startup_failures(message: str, threshold: int) -> int:
 
 
 def of_pods(
-    pods: Iterable[Pod], events: Sequence[Event], now: datetime, placeable_since: datetime | None = None
+    pods: Iterable[Pod],
+    events: Sequence[Event],
+    now: datetime,
+    placeable_since: datetime | None = None,
+    grace_s: float = SCHEDULING_GRACE_S,
 ) -> Failure | None:
     """The failure that pods show.
 
     `placeable_since`: when the pods of the replaced cluster were gone, where these had to wait for that.
+    `grace_s`: how long a pod may be without a node that fits.
     """
-    scaling_up = {e.name for e in events if e.reason in AUTOSCALER_EVENTS}
     for pod in pods:
         if pod.deleting:
             continue
@@ -78,13 +88,17 @@ def of_pods(
         waited_s = age_s(pod.created, now)
         if placeable_since is not None:
             waited_s = min(waited_s, (now - placeable_since).total_seconds())
-        if pod.unschedulable and pod.name not in scaling_up and waited_s >= SCHEDULING_GRACE_S:
-            return Failure(
-                "Unschedulable", f"pod {pod.name} fits on no node: {pod.unschedulable}", pod=pod.name
-            )
+        if pod.unschedulable and (failure := _of_scheduling(pod, events, waited_s, grace_s)):
+            return failure
         if pod.phase == "Failed":
             return Failure("Failed", f"pod {pod.name} ended: {pod.reason or 'no reason given'}", pod=pod.name)
     return None
+
+
+def autoscaler_event(pod: Pod, events: Sequence[Event]) -> Event | None:
+    """The last event in which an autoscaler says whether it adds a node for a pod; events oldest first."""
+    found = [e for e in events if e.name == pod.name and e.reason in (*NODE_COMES, NO_NODE_COMES)]
+    return found[-1] if found else None
 
 
 def of_events(events: Iterable[Event], ray_clusters: Iterable[str]) -> Failure | None:
@@ -112,6 +126,19 @@ def _of_deployment(app: str, deployment: ServeDeployment, retries: int) -> Failu
     if startup_failures(deployment.message, retries) >= STARTUP_FAILURES:
         return Failure("STARTUP", f"{app}: a replica keeps failing to start: {cause}")
     return None
+
+
+def _of_scheduling(pod: Pod, events: Sequence[Event], waited_s: float, grace_s: float) -> Failure | None:
+    event = autoscaler_event(pod, events)
+    if event is not None and event.reason in NODE_COMES:
+        return None
+    sentence = f"pod {pod.name} fits on no node: {pod.unschedulable}"
+    if VOLUME.search(pod.unschedulable):
+        grace_s = max(grace_s, VOLUME_GRACE_S)
+    elif event is not None:
+        grace_s = min(grace_s, REFUSED_GRACE_S)
+        sentence += f"; the cluster autoscaler adds no node: {event.message}"
+    return Failure("Unschedulable", sentence, pod=pod.name) if waited_s >= grace_s else None
 
 
 def _of_container(pod: Pod, container: Container) -> Failure | None:

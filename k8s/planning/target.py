@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from k8s.planning.failures import SCHEDULING_GRACE_S
 from k8s.planning.pod_demand import pod_demand
 from k8s.planning.proposal import Proposal
 from k8s.resources.rayservice import serve_applications
@@ -26,6 +27,8 @@ class Target:
     """How many worker pods each pool must have; other pools can have any number."""
     placeable_since: datetime | None = None
     """When the old cluster's pods were gone, where it is deleted first; before, no pod could be placed."""
+    scheduling_grace_s: float = SCHEDULING_GRACE_S
+    """How long a pod may be without a node that fits."""
     ignore_failures: bool = False
     """Whether to wait until the deadline whatever fails."""
 

@@ -1,6 +1,6 @@
 """The verdict on a rollout: the snapshot compared with the target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 from k8s.planning import failures
 from k8s.planning.failures import Failure
 from k8s.planning.target import Target
+from k8s.resources.pod import Pod
 from k8s.resources.rayservice import replica_bounds
 from k8s.resources.serve import HEALTHY, RUNNING, ServeApplication, ServeDeployment, contains
-from k8s.resources.snapshot import Snapshot
+from k8s.resources.snapshot import Event, Snapshot
 
 Json = Mapping[str, Any]
 
@@ -70,7 +71,7 @@ def _failure(seen: Snapshot, target: Target, ray_cluster: str) -> Failure | None
     apps = [a for a in seen.apps.get(ray_cluster, ()) if _has_config(a, target)]
     return (
         failures.of_apps(apps, retries)
-        or failures.of_pods(pods, seen.events, seen.now, target.placeable_since)
+        or failures.of_pods(pods, seen.events, seen.now, target.placeable_since, target.scheduling_grace_s)
         or failures.of_events(seen.events, [ray_cluster])
     )
 
@@ -132,4 +133,12 @@ def _uneven_pools(seen: Snapshot, target: Target, ray_cluster: str) -> str | Non
 def _missing_pods(seen: Snapshot, ray_cluster: str) -> str:
     pods = [p for p in seen.pods if p.cluster == ray_cluster and not p.deleting]
     ready = sum(p.ready for p in pods)
-    return f"Serve on {ray_cluster} does not answer yet; {ready} of {len(pods)} pods are ready"
+    stuck = next((f"; {_no_node(p, seen.events)}" for p in pods if p.unschedulable), "")
+    return f"Serve on {ray_cluster} does not answer yet; {ready} of {len(pods)} pods are ready{stuck}"
+
+
+def _no_node(pod: Pod, events: Sequence[Event]) -> str:
+    event = failures.autoscaler_event(pod, events)
+    if event is not None and event.reason in failures.NODE_COMES:
+        return f"pod {pod.name} waits for a new node"
+    return f"pod {pod.name} has no node yet: {pod.unschedulable}"

@@ -12,6 +12,7 @@ from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.clients.retry import LIMIT_S, Clock, Retry
 from k8s.errors import CapstanError, RolledBackError, RolloutError, UnreachableError
+from k8s.planning.failures import SCHEDULING_GRACE_S
 from k8s.planning.proposal import Proposal, check_proposal
 from k8s.planning.target import Target, fixed_pools, target_of
 from k8s.resources.snapshot import Snapshot
@@ -40,6 +41,7 @@ class RolloutOptions:
     replace: bool = False
     smoke_test: bool = True
     key: str | None = None
+    scheduling_grace_s: float = SCHEDULING_GRACE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Rollout:
     def _watch(self, proposal: Proposal, target: Target, options: RolloutOptions) -> Snapshot:
         """Step 2: wait until every replica runs; growing pools are aligned first, shrinking ones last."""
         observer = self._observer(proposal)
-        since = datetime.now(UTC)
+        since, target = datetime.now(UTC), replace(target, scheduling_grace_s=options.scheduling_grace_s)
         if not target.new_cluster:
             align(self.client, proposal.after, self.say, shrink=False)
         elif options.replace and proposal.ray_cluster is not None:

@@ -10,11 +10,6 @@ from tests.k8s.test_verdict import old_config
 from tests.k8s.world import CLUSTER, NOW, World
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 def deploy_failed(world: World) -> None:
     world.model.update(
         status="DEPLOY_FAILED",
@@ -190,3 +185,62 @@ def test_no_false_alarm(world: World, change: Any) -> None:
     """What may yet come right, or is no part of this rollout, is no failure."""
     change(world)
     assert world.verdict().state is not State.FAILED
+
+
+UNBOUND = "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+FULL = "pod didn't trigger scale-up: 1 max node group size reached"
+
+
+def waited(world: World, seconds: float, **target: Any) -> None:
+    """Leave a worker without a node for so long."""
+    unschedulable(world)
+    world.target = {"placeable_since": NOW - timedelta(seconds=seconds), **target}
+
+
+def autoscaler_event(world: World, reason: str, last: str = "2026-11-21T09:39:30Z") -> None:
+    about = {"kind": "Pod", "name": world.worker()["metadata"]["name"]}
+    event = {"metadata": {"name": "e"}, "involvedObject": about, "reason": reason}
+    world.events.append({**event, "message": FULL, "lastTimestamp": last})
+
+
+@pytest.mark.parametrize(("seconds", "grace", "failed"), [(50, 60, False), (70, 60, True), (70, 300, False)])
+def test_grace_without_a_node(world: World, seconds: float, grace: float, failed: bool) -> None:
+    """A pod without a node is a failure only after the grace period, which is an option."""
+    waited(world, seconds, scheduling_grace_s=grace)
+    assert (world.verdict().state is State.FAILED) is failed
+
+
+@pytest.mark.parametrize(("seconds", "failed"), [(100, False), (400, True)])
+def test_grace_for_volumes(world: World, seconds: float, failed: bool) -> None:
+    """A pod that waits for its volume gets longer, since volumes are provisioned late."""
+    waited(world, seconds)
+    world.worker()["status"]["conditions"][0]["message"] = UNBOUND
+    assert (world.verdict().state is State.FAILED) is failed
+
+
+def test_autoscaler_adds_no_node(world: World) -> None:
+    """An autoscaler that refuses to add a node ends the wait early, and its reason is shown."""
+    waited(world, 25)
+    autoscaler_event(world, "NotTriggerScaleUp")
+    found = world.verdict()
+    assert found.state is State.FAILED
+    assert "3 Insufficient nvidia.com/gpu" in found.sentence
+    assert found.sentence.endswith(f"; the cluster autoscaler adds no node: {FULL}")
+
+
+def test_last_word_of_the_autoscaler(world: World) -> None:
+    """Of several events of the autoscaler the last one counts."""
+    waited(world, 400)
+    autoscaler_event(world, "NotTriggerScaleUp", "2026-11-21T09:38:00Z")
+    autoscaler_event(world, "TriggeredScaleUp", "2026-11-21T09:39:00Z")
+    assert world.verdict().state is not State.FAILED
+
+
+def test_reason_is_watched(world: World) -> None:
+    """While a pod waits for a node, the watch shows why, and that a node is on its way."""
+    waited(world, 30)
+    world.applications = {"applications": {}}
+    name = world.worker()["metadata"]["name"]
+    assert f"pod {name} has no node yet: 0/3 nodes are available" in world.verdict().sentence
+    autoscaler_event(world, "TriggeredScaleUp")
+    assert f"pod {name} waits for a new node" in world.verdict().sentence

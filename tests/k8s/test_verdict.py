@@ -9,11 +9,6 @@ from k8s.planning.verdict import State
 from tests.k8s.world import CLUSTER, World
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 def test_done(world: World) -> None:
     """A rollout is done when every application runs as wanted and nothing is left over."""
     assert world.verdict().state is State.DONE

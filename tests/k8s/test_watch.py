@@ -15,11 +15,6 @@ from tests.k8s.test_verdict import updating
 from tests.k8s.world import Time, World
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 def run(seen: Iterator[Any], world: World, timeout_s: float = 60) -> tuple[list[str], Time]:
     lines: list[str] = []
     time = Time()
