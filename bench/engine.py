@@ -17,10 +17,9 @@ from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits
-from service.media.decode_pool import DecodePool
-from service.media.decode_worker import Bounds
-from service.media.local_decoder import LocalDecoder
+from service.media.decode import ImageLimits, LocalDecoder
+from service.media.sandbox.pool import DecodePool
+from service.media.sandbox.worker import Bounds
 from service.settings import EMBEDDED_MODEL
 
 DECODE_SECONDS = 10.0

@@ -22,8 +22,7 @@ from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn, ModelInputs, Tiling
 from service.engine.options import EngineOptions
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits
-from service.media.local_decoder import LocalDecoder
+from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
 
 IMAGE_TOKEN = 7

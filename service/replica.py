@@ -23,11 +23,11 @@ from service.engine.options import EngineOptions
 from service.engine.parallel.load import load_parallel
 from service.engine.preparation import ImageDecoder
 from service.generation_defaults import GenerationDefaults
-from service.media.decode_pool import DecodePool
-from service.media.decode_worker import Bounds
+from service.media.decode import LocalDecoder
 from service.media.fetch import Fetcher, FetchOptions
-from service.media.local_decoder import LocalDecoder
-from service.media.urls import HostRule, UrlRules
+from service.media.sandbox.pool import DecodePool
+from service.media.sandbox.worker import Bounds
+from service.media.url_policy import HostRule, UrlRules
 from service.settings import Settings
 
 logger = logging.getLogger("capstan.replica")

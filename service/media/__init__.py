@@ -1,1 +1,1 @@
-"""Bytes from outside become images and tiles, or a clear error."""
+"""Untrusted image bytes: fetch, read, decode and cut them into tiles, or raise a clear error."""

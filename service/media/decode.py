@@ -1,4 +1,4 @@
-"""Image files from outside become upright, opaque RGB images; limits hold before a pixel is decoded."""
+"""Decode untrusted image files into upright, opaque RGB images. Limits apply before a pixel is decoded."""
 
 import io
 import math
@@ -8,7 +8,9 @@ import warnings
 import zlib
 from dataclasses import dataclass
 
-# Importing the plugins registers them; Image.open would import all of Pillow's at the first WebP file.
+import numpy as np
+
+# Importing the plugins registers them; otherwise Image.open imports all of Pillow's at the first WebP file.
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     ExifTags,
@@ -22,24 +24,33 @@ from PIL import (
 )
 
 from service.errors import ErrorCode, RequestError
-from service.media.opaque import opaque
-from service.media.scans import MAX_SCANS, has_too_many_scans
-from service.media.size import too_many_bytes
+from service.media import tiles
+from service.media.rgb import to_rgb
+from service.media.tiles import TileSpec
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM|RIFF....WEBP", re.DOTALL)
 
-# What Pillow's readers raise on damaged files. Fuzzing meets the first three; the others are in their code.
+# What Pillow's readers raise for damaged files. Fuzzing meets the first three; the others are in their code.
 DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, MemoryError,
     AttributeError, AssertionError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 
-# Pillow refuses twice this. It is the guard while a header is read: a GIF's plugin allocates already then.
+# Pillow refuses twice this many. It guards the reading of headers, when the GIF plugin already allocates.
 PILLOW_PIXELS = 89_478_485
 
-# Pillow warns of what it can read all the same.
+# Pillow warns about files that it can read all the same.
 QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+# Each scan of a JPEG is a pass over the whole image, so a few hundred kilobytes can hold a decoder for
+# minutes (https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf). Encoders write a
+# few dozen.
+MAX_SCANS = 100
+START_OF_SCAN = b"\xff\xda"
+MARKER = re.compile(rb"\xff+([^\x00\xff])")  # ff 00 is a byte of pixel data
+END_OF_IMAGE = 0xD9
+WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,10 +65,10 @@ TRANSPOSED = {
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Bounds of an image: bytes of the file, pixels, and pixels of the longest side.
+    """Limits of an image: bytes of the file, pixels, and pixels of the longest side.
 
-    No JPEG is longer than 65,535 pixels a side and no WebP than 16,383; 20,000 leaves room for panoramas and
-    scrolled screenshots, and bounds the rows and columns that resizing works through.
+    JPEG allows 65,535 pixels a side and WebP 16,383. 20,000 accepts panoramas and scrolling screenshots, and
+    bounds the rows and columns that resizing processes.
     """
 
     max_bytes: int = 20 * 2**20
@@ -68,27 +79,71 @@ class ImageLimits:
 def decode(data: bytes, limits: ImageLimits) -> Image.Image:
     """Decode the first frame of an image file: RGB, 8 bits, EXIF orientation applied, transparency on white.
 
-    Safe to call from several threads. Raises RequestError with `invalid_image`, `unsupported_image` or
-    `image_too_large`, and nothing else, whatever the bytes.
+    Thread-safe. Whatever the bytes, raises only RequestError, with `invalid_image`, `unsupported_image` or
+    `image_too_large`.
     """
     if len(data) > limits.max_bytes:
         raise too_many_bytes(len(data), limits.max_bytes)
     if not data:
-        raise _invalid("image is empty; send the whole file")
+        raise _invalid("image is empty; send the complete file")
     try:
         image = _open(data, limits)
         depth = str(image.tile[0].args) if image.tile else ""
         image.load()
-    except UnidentifiedImageError:  # its text holds an object's address
+    except UnidentifiedImageError:  # its text contains an object's address
         raise _unidentified(data) from None
     except DAMAGE as error:
         raise _damaged() from error
-    return opaque(_upright(image), depth)
+    return to_rgb(_upright(image), depth)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDecoder:
+    """Decodes in the calling thread. A file that crashes the decoder crashes the whole process."""
+
+    limits: ImageLimits
+
+    def decode(self, data: bytes) -> Image.Image:
+        """See `service.media.decode.decode`."""
+        return decode(data, self.limits)
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """The tiles of the image: uint8 [T, H, W, 3]. Raises as `decode` does."""
+        return tiles.cut(decode(data, self.limits), spec)
+
+
+def too_many_bytes(size: int, limit: int, *, field: str = "image", at_least: bool = False) -> RequestError:
+    """The error for a file of `size` bytes, or of `at_least` as many."""
+    return RequestError(
+        ErrorCode.IMAGE_TOO_LARGE,
+        f"image is {'at least ' if at_least else ''}{size} bytes; "
+        f"the limit is {limit} (CAPSTAN_MAX_IMAGE_BYTES); scale it down",
+        field=field,
+    )
+
+
+def has_too_many_scans(data: bytes) -> bool:
+    """Whether a JPEG file has more than `MAX_SCANS` scans before its end (ITU-T T.81, annex B)."""
+    if data.count(START_OF_SCAN) <= MAX_SCANS:
+        return False
+    # The markers may belong to a thumbnail, or to a video that a camera appended.
+    scans, at = 0, 0
+    while found := MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker == END_OF_IMAGE:
+            return False
+        if marker in WITHOUT_LENGTH:
+            continue
+        scans += marker == START_OF_SCAN[1]
+        if scans > MAX_SCANS:
+            return True
+        at += int.from_bytes(data[at : at + 2])
+    return False
 
 
 def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     Image.MAX_IMAGE_PIXELS = max(limits.max_pixels, PILLOW_PIXELS)
-    if warnings.filters[:1] != [QUIET]:  # for good: catch_warnings() is not safe with threads
+    if warnings.filters[:1] != [QUIET]:  # permanently: catch_warnings() is not thread-safe
         warnings.filterwarnings("ignore", module=QUIET[3].pattern)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -100,14 +155,14 @@ def _open(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if width * height > limits.max_pixels:
         raise _too_many_pixels(f"{math.ceil(width * height / 1e5) / 10:.1f}", limits)
     if image.format in {"JPEG", "MPO"} and has_too_many_scans(data):
-        raise _invalid(f"image is a JPEG of more than {MAX_SCANS} scans; save it as a baseline JPEG")
+        raise _invalid(f"image is a JPEG with more than {MAX_SCANS} scans; save it as a baseline JPEG")
     return image
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except DAMAGE:  # broken EXIF says nothing, but the pixels are there
+    except DAMAGE:  # broken EXIF does not make the pixels unreadable
         orientation = 1
     method = TRANSPOSED.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
@@ -116,12 +171,12 @@ def _upright(image: Image.Image) -> Image.Image:
 def _unidentified(data: bytes) -> RequestError:
     if SIGNATURES.match(data):
         return _damaged()
-    message = "image is of a format that is not accepted; send JPEG, PNG, WebP, GIF or BMP"
+    message = "image has an unsupported format; send JPEG, PNG, WebP, GIF or BMP"
     return RequestError(ErrorCode.UNSUPPORTED_IMAGE, message, field="image")
 
 
 def _damaged() -> RequestError:
-    return _invalid("image is damaged or incomplete and cannot be decoded; send the whole, undamaged file")
+    return _invalid("image is damaged or incomplete and cannot be decoded; send the complete, undamaged file")
 
 
 def _invalid(message: str) -> RequestError:

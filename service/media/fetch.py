@@ -1,4 +1,4 @@
-"""Images by URL: fetched from open addresses only, with bounds on bytes, seconds and fetches at once."""
+"""Fetch images by URL from allowed addresses, with limits on bytes, seconds and concurrent fetches."""
 
 import asyncio
 import logging
@@ -10,10 +10,9 @@ import aiohttp
 from yarl import URL
 
 from service.errors import ErrorCode, RequestError
-from service.media.addresses import is_open
+from service.media.decode import too_many_bytes
 from service.media.resolver import AddressClosed, CheckedResolver, Lookup, system_lookup
-from service.media.size import too_many_bytes
-from service.media.urls import CLOSED, UrlRefused, UrlRules, parse_url
+from service.media.url_policy import CLOSED, UrlRefused, UrlRules, is_open, parse_url
 
 logger = logging.getLogger("capstan.fetch")
 
@@ -25,13 +24,13 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "capstan",
 }
-FAILED = "could not be fetched; check that it answers without a login with the image itself"
-OFF = "is not open on this server (CAPSTAN_IMAGE_URL_ENABLED); send the image itself"
+FAILED = "could not be fetched; check that it returns the image itself, without a login"
+OFF = "is disabled on this server (CAPSTAN_IMAGE_URL_ENABLED); send the image itself"
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """Whether and from where images are fetched, and the bounds of one fetch."""
+    """Whether images are fetched, from where, and the limits of one fetch."""
 
     enabled: bool = True
     rules: UrlRules = field(default_factory=UrlRules)
@@ -41,9 +40,9 @@ class FetchOptions:
 
 
 class Fetcher:
-    """Fetches images for the requests of one replica; used on one event loop.
+    """Fetches images for the requests of one replica. Use it on one event loop.
 
-    `lookup` and `tls` stand in for the system's resolver and certificates in tests.
+    Tests replace the system's resolver and certificates through `lookup` and `tls`.
     """
 
     def __init__(
@@ -56,35 +55,36 @@ class Fetcher:
         self.options = options
         self._lookup = lookup
         self._tls = tls
-        self._places = asyncio.Semaphore(options.concurrent)
+        self._slots = asyncio.Semaphore(options.concurrent)
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, url: str, *, field: str) -> bytes:
-        """The bytes that a URL answers with, which need not be an image.
+        """Return the bytes that a URL answers with; they need not be an image.
 
-        Raises RequestError: `image_url_forbidden` for a URL that must not be opened, one message for all the
-        addresses that are not open; `image_fetch_failed`, one message for all that can go wrong at an open
-        one; `image_too_large`; `invalid_request` for what is no URL. None of them holds an address.
+        Raises RequestError: `invalid_request` for text that is not a URL; `image_url_forbidden` for a URL
+        that the policy forbids, with one message for all forbidden addresses; `image_fetch_failed`, with one
+        message for everything that can fail at an allowed address; `image_too_large`. No message contains an
+        address.
         """
         if not self.options.enabled:
             raise _refusal(ErrorCode.IMAGE_URL_FORBIDDEN, OFF, field)
-        first = self._first(url, field)
+        first = self._first_url(url, field)
         try:
-            async with asyncio.timeout(self.options.seconds), self._places:
+            async with asyncio.timeout(self.options.seconds), self._slots:
                 return await self._follow(first, field)
         except AddressClosed:
             raise _refusal(ErrorCode.IMAGE_URL_FORBIDDEN, CLOSED, field) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            logger.info("an image was not fetched: %s", type(error).__name__)
+            logger.info("image fetch failed: %s", type(error).__name__)
             raise _refusal(ErrorCode.IMAGE_FETCH_FAILED, FAILED, field) from None
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Abort all fetches."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
-    def _first(self, text: str, field: str) -> URL:
+    def _first_url(self, text: str, field: str) -> URL:
         code = ErrorCode.INVALID_REQUEST
         try:
             url = parse_url(text)
@@ -112,7 +112,7 @@ class Fetcher:
             target = parse_url(location, url)
             self.options.rules.check(target)
         except UrlRefused:
-            # What a server answers with is not told, so neither is what was wrong with it.
+            # Do not reveal what a server answered, and so not what was wrong with it either.
             raise AddressClosed from None
         return target
 
@@ -136,7 +136,7 @@ class Fetcher:
                 resolver=resolver,
                 use_dns_cache=False,
                 force_close=True,
-                limit=0,  # the places bound them
+                limit=0,  # self._slots is the limit
                 ssl=self._tls or True,
                 socket_factory=self._socket,
             )
@@ -151,7 +151,7 @@ class Fetcher:
         return self._session
 
     def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """A socket for an address: the last word on it, whichever way it came here."""
+        """Create a socket: the last check of an address, however it got here."""
         family, kind, protocol, _, address = info
         if not is_open(str(address[0]), self.options.rules.networks):
             raise AddressClosed

@@ -1,7 +1,7 @@
-"""Names become addresses, and only addresses that are open leave this file.
+"""A DNS resolver for aiohttp that returns only addresses the URL policy allows.
 
-aiohttp connects to what its resolver answers and asks no other: the address that was checked is the address
-that is used, whatever the name answers the next time (DNS rebinding).
+aiohttp connects to what its resolver returns and asks no other, so the checked address is the one used,
+whatever the name resolves to next time (DNS rebinding).
 """
 
 import asyncio
@@ -12,23 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.errors import CapstanError
-from service.media.addresses import Network, is_open
+from service.media.url_policy import Network, is_open
 
 Lookup = Callable[[str, int], Sequence[str]]
 
 
-class AddressClosed(CapstanError):  # noqa: N818 - the answer to a question
-    """A name that has no address, or one that is not open. The two must look alike from outside."""
+class AddressClosed(CapstanError):  # noqa: N818 - an outcome, not a fault
+    """A name does not resolve or has a forbidden address. Clients must not be able to tell which."""
 
 
 def system_lookup(host: str, port: int) -> list[str]:
-    """The addresses that the operating system knows for a name. Raises OSError where it knows none."""
+    """Resolve a name with the operating system. Raises OSError for an unknown name."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     return [str(entry[4][0]) for entry in found]
 
 
 class CheckedResolver(AbstractResolver):
-    """Resolves in threads of its own, so that slow names hold up no other work of the replica."""
+    """Resolves in its own threads, so that slow names do not delay other work of the replica."""
 
     def __init__(self, networks: tuple[Network, ...], *, lookup: Lookup, threads: int) -> None:
         self._networks = networks
@@ -41,7 +41,7 @@ class CheckedResolver(AbstractResolver):
         port: int = 0,
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - aiohttp passes it
     ) -> list[ResolveResult]:
-        """The addresses of a host, each of them open. Raises AddressClosed where one is not."""
+        """Return the addresses of a host. Raises AddressClosed unless every one is allowed."""
         loop = asyncio.get_running_loop()
         try:
             addresses = await loop.run_in_executor(self._threads, self._lookup, host, port)
@@ -62,5 +62,5 @@ class CheckedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Drop lookups that wait; one under way ends by itself."""
+        """Cancel queued lookups; a running one ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)

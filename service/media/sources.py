@@ -1,4 +1,4 @@
-"""Where image files come from: base64 in a request, or a path on the server."""
+"""Read image files from base64 in a request, or from a path on the server."""
 
 import base64
 import os
@@ -8,25 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import ErrorCode, RequestError
-from service.media.decode import ImageLimits
-from service.media.size import too_many_bytes
+from service.media.decode import ImageLimits, too_many_bytes
 
 DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII | re.IGNORECASE)
 
 
 def decode_base64(text: str, limits: ImageLimits) -> bytes:
-    """The bytes of plain base64 or of a `data:image/...;base64,` URL, whose type is not relied on.
+    """Decode plain base64 or a `data:image/...;base64,` URL, whose media type is ignored.
 
-    Both alphabets of RFC 4648 are taken, with padding; whitespace does not matter. Raises RequestError for
-    another kind of text, and for more bytes than the limit before decoding them.
+    Accepts both alphabets of RFC 4648, with padding; ignores whitespace. Raises RequestError for other text,
+    and for more bytes than the limit before it decodes them.
     """
     text = "".join(text.split())
     if text[:5].lower() == "data:":
         head = DATA_URL.match(text)
         if head is None:
-            raise _invalid(
-                "image is a data URL of another kind; send data:image/png;base64,... or plain base64"
-            )
+            raise _invalid("image is an unsupported data URL; send data:image/png;base64,... or plain base64")
         text = text[head.end() :]
     size = len(text) * 3 // 4 - text[-2:].count("=")
     if size > limits.max_bytes:
@@ -34,26 +31,26 @@ def decode_base64(text: str, limits: ImageLimits) -> bytes:
     try:
         return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except ValueError:  # binascii.Error is one
-        raise _invalid("image is not valid base64; encode the whole file, with its padding") from None
+        raise _invalid("image is not valid base64; encode the complete file, with padding") from None
 
 
 def read_path(path: str, roots: Sequence[Path], limits: ImageLimits) -> bytes:
-    """The bytes of a regular file below one of the roots; a relative path is looked for below each in turn.
+    """Read a regular file below one of the roots; a relative path is tried below each root in turn.
 
-    The file is opened first and its real place checked afterwards, so that no link can be changed in between.
-    Raises RequestError: the same for a file outside that exists and for one that does not.
+    Opens the file first and then checks its real location, so no link can change in between. Raises
+    RequestError; outside the roots, the error is the same whether a file exists or not.
     """
     if not roots:
         raise RequestError(
             ErrorCode.IMAGE_PATH_FORBIDDEN,
-            "image_path is not open on this server (CAPSTAN_IMAGE_ROOTS); send the image itself",
+            "image_path is disabled on this server (CAPSTAN_IMAGE_ROOTS); send the image itself",
             field="image_path",
         )
     inside = False
     for root in (root.resolve() for root in roots):
         try:
             target = (root / path).resolve()
-        except (OSError, ValueError, RuntimeError):  # a NUL, half a character, links in a circle
+        except (OSError, ValueError, RuntimeError):  # a NUL, a lone surrogate, a symlink loop
             continue
         if target.is_relative_to(root):
             inside = True
@@ -63,21 +60,20 @@ def read_path(path: str, roots: Sequence[Path], limits: ImageLimits) -> bytes:
     if inside:
         raise RequestError(
             ErrorCode.IMAGE_NOT_FOUND,
-            "image_path leads to no readable file; check the path, or send the image itself",
+            "image_path is not a readable file; check the path, or send the image itself",
             field="image_path",
         )
     raise RequestError(
         ErrorCode.IMAGE_PATH_FORBIDDEN,
-        "image_path leads outside the directories that are open to requests (CAPSTAN_IMAGE_ROOTS); "
-        "send the image itself",
+        "image_path is outside the allowed directories (CAPSTAN_IMAGE_ROOTS); send the image itself",
         field="image_path",
     )
 
 
 def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
-    """The bytes of a regular file, or None where there is none below the root that can be read."""
+    """Read a regular file; None if there is no readable one below the root."""
     try:
-        # Not blocking: a pipe without a writer would hold the thread for ever.
+        # Nonblocking: a pipe without a writer would block the thread forever.
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
@@ -89,7 +85,7 @@ def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
             raise too_many_bytes(found.st_size, limits.max_bytes, field="image_path")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limits.max_bytes)
-    except OSError:  # a disk or a network that fails
+    except OSError:  # a failing disk or network
         return None
     finally:
         os.close(descriptor)
@@ -98,7 +94,7 @@ def _read(target: Path, root: Path, limits: ImageLimits) -> bytes | None:
 def _opened_below(descriptor: int, root: Path) -> bool:
     try:
         real = Path(f"/proc/self/fd/{descriptor}").readlink()
-    except OSError:  # no /proc: the path was resolved and O_NOFOLLOW held its last part
+    except OSError:  # no /proc: the path is resolved and O_NOFOLLOW guards its last part
         return True
     return real.is_relative_to(root)
 

@@ -1,6 +1,6 @@
-"""InternVL's dynamic tiling: an image becomes tiles of one size, arranged as near its aspect ratio as can be.
+"""InternVL's dynamic tiling: cut an image into tiles of one size, in the grid closest to its aspect ratio.
 
-The results equal those of `load_image` on the InternVL2 model card, bit for bit.
+The results are bit-identical to `load_image` on the InternVL2 model card.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ Channels = tuple[float, float, float]
 class TileSpec:
     """How images are cut: tiles of `size` x `size` pixels, `min_tiles` to `max_tiles`, then a thumbnail.
 
-    `mean` and `std` of each channel are what the model wants subtracted and divided by.
+    The model expects each channel with `mean` subtracted, then divided by `std`.
     """
 
     size: int
@@ -30,23 +30,23 @@ class TileSpec:
     std: Channels = IMAGENET_STD
 
     def at_most(self, tiles: int | None) -> "TileSpec":
-        """The same with a lower bound of tiles; None, or a higher one, changes nothing."""
+        """Return a copy limited to `tiles` tiles; None or a higher number changes nothing."""
         if tiles is None or tiles >= self.max_tiles:
             return self
         return replace(self, max_tiles=tiles, min_tiles=min(self.min_tiles, tiles))
 
     @property
     def most_bytes(self) -> int:
-        """Bytes of the tiles of an image that is cut into as many as may be."""
+        """Bytes of the largest possible set of tiles."""
         return (self.max_tiles + self.thumbnail) * self.size**2 * 3
 
 
 @lru_cache(maxsize=64)
 def _candidates(min_tiles: int, max_tiles: int) -> tuple[tuple[int, int], ...]:
-    """Every arrangement of `min_tiles` to `max_tiles` tiles, fewest first.
+    """List every grid of `min_tiles` to `max_tiles` tiles, fewest first.
 
-    Among as many tiles the order decides some ties. The original leaves it to a set, so this fills a set in
-    the same order: side by side up to 1, 2, 3, ... tiles.
+    The order of grids with equally many tiles decides some ties. The original leaves it to a set, so this
+    fills a set in the same order.
     """
     grids = {
         (columns, rows)
@@ -59,10 +59,10 @@ def _candidates(min_tiles: int, max_tiles: int) -> tuple[tuple[int, int], ...]:
 
 
 def grid(width: int, height: int, *, size: int, max_tiles: int, min_tiles: int = 1) -> tuple[int, int]:
-    """The columns and rows of tiles for an image of `width` x `height` pixels.
+    """Return the columns and rows of tiles for an image of `width` x `height` pixels.
 
-    The nearest aspect ratio wins; of two as near, the one of more tiles if the image has more than half their
-    pixels.
+    The closest aspect ratio wins. Of two equally close grids, the one with more tiles wins if the image has
+    more than half as many pixels.
     """
     ratio, area = width / height, width * height
     best, smallest = (1, 1), float("inf")
@@ -76,7 +76,7 @@ def grid(width: int, height: int, *, size: int, max_tiles: int, min_tiles: int =
 
 
 def tile_count(width: int, height: int, spec: TileSpec) -> int:
-    """The tiles that an image of this size is cut into, the thumbnail among them."""
+    """Count the tiles of an image of this size, including the thumbnail."""
     columns, rows = grid(width, height, size=spec.size, max_tiles=spec.max_tiles, min_tiles=spec.min_tiles)
     count = columns * rows
     return count + 1 if spec.thumbnail and count > 1 else count

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from service.errors import ErrorCode, RequestError
-from service.media.addresses import is_public
 from service.media.decode import ImageLimits
 from service.media.sources import decode_base64, read_path
-from service.media.urls import UrlRefused, UrlRules, parse_url
+from service.media.url_policy import UrlRefused, UrlRules, is_public, parse_url
 from tests.fuzz.conftest import Fuzz
 
 LIMITS = ImageLimits(max_bytes=300)

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from service.media.fetch import Fetcher, FetchOptions
-from service.media.urls import HostRule, UrlRules
+from service.media.url_policy import HostRule, UrlRules
 
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 

@@ -15,7 +15,7 @@ from service.api.schemas.images import SOURCES, ImageSource
 from service.engine.request import EncodedImage, Sampling, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
-from service.media.size import too_many_bytes
+from service.media.decode import too_many_bytes
 from service.settings import Settings
 
 

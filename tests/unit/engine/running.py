@@ -16,8 +16,7 @@ from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits
-from service.media.local_decoder import LocalDecoder
+from service.media.decode import ImageLimits, LocalDecoder
 from service.settings import EMBEDDED_MODEL
 from training.shapes import draw, random_scene
 

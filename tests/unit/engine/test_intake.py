@@ -9,8 +9,7 @@ from service.engine.features import FeatureCache
 from service.engine.options import EngineOptions
 from service.engine.preparation import Preparation, share_key
 from service.engine.sequence import Sequence
-from service.media.decode import ImageLimits
-from service.media.local_decoder import LocalDecoder
+from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
 from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops

@@ -126,7 +126,7 @@ def test_closed_addresses_look_like_none(addresses: list[str] | None) -> None:
     error = refused("https://internal.example.org/", fetcher(networks=(), lookup=lookup))
     assert error.code == ErrorCode.IMAGE_URL_FORBIDDEN
     assert error.message == (
-        "image_url leads nowhere, or to an address that is not open to requests; send the image itself"
+        "image_url does not resolve, or resolves to an address that is not allowed; send the image itself"
     )
 
 
@@ -177,7 +177,7 @@ def test_a_name_that_rebinds_between_redirects_is_refused() -> None:
 
 def test_the_socket_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that came past the other checks is refused where the socket is made."""
-    monkeypatch.setattr("service.media.urls.UrlRules.check", lambda *_: None)
+    monkeypatch.setattr("service.media.url_policy.UrlRules.check", lambda *_: None)
 
     async def run() -> None:
         async with site(whole(b"evil")) as here:
@@ -212,7 +212,7 @@ def test_a_redirect_is_checked_like_the_first_url(location: str) -> None:
     """A redirect to what must not be opened is refused in the words for closed addresses."""
     result = answered(moved(location))
     assert code(result) == ErrorCode.IMAGE_URL_FORBIDDEN
-    assert "leads nowhere, or to an address that is not open" in str(result)
+    assert "does not resolve, or resolves to an address that is not allowed" in str(result)
 
 
 async def trickle(_: str, writer: asyncio.StreamWriter) -> None:
@@ -317,7 +317,7 @@ def test_all_failures_read_alike(answer: Answer) -> None:
     result = answered(answer)
     assert code(result) == ErrorCode.IMAGE_FETCH_FAILED
     assert str(result) == (
-        "image_url could not be fetched; check that it answers without a login with the image itself"
+        "image_url could not be fetched; check that it returns the image itself, without a login"
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.media.scans import MAX_SCANS, has_too_many_scans
+from service.media.decode import MAX_SCANS, has_too_many_scans
 from tests.support.images import many_scans, photo, saved
 
 JPEG = saved(photo(), "JPEG")

@@ -1,4 +1,4 @@
-"""One decoding process, as the replica sees it."""
+"""The replica's side of one decoding process."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from PIL import Image
 
 import service
 from service.errors import CapstanError, ErrorCode, RequestError, StartupError
-from service.media.decode_worker import (
+from service.media.sandbox.worker import (
     ANSWER,
     INLINE_BYTES,
     READY,
@@ -28,36 +28,36 @@ from service.media.decode_worker import (
 )
 from service.media.tiles import TileSpec, cut
 
-# Whether an answer of this width and height, in pixels, can be one.
+# Whether an answer may have this width and height, in pixels.
 Fits = Callable[[int, int], bool]
 
 START_SECONDS = 60.0
-# The process ends itself in time; this is for one that cannot.
+# The process ends itself on timeout; this is for one that cannot.
 GRACE_SECONDS = 1.0
 
-# The module search path travels along: Ray extends it inside the replica's process only.
+# Pass the module search path: Ray extends it only inside the replica's process.
 PROGRAM = """
 import sys
 count = int(sys.argv[1])
 sys.path[:] = sys.argv[2 : 2 + count]
-from service.media.decode_worker import Bounds, main
+from service.media.sandbox.worker import Bounds, main
 channel, shared, *bounds = sys.argv[2 + count :]
 main(int(channel), int(shared), Bounds.parse(bounds))
 """
 
-# The process gets nothing else of the replica's environment, where secrets are.
+# The process gets no other variable of the replica, whose environment contains secrets.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 KEPT = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
-class ProcessEnded(CapstanError):  # noqa: N818 - a state of the process, not a mistake of ours
-    """The process is gone: before it took the file, so that another may try it."""
+class ProcessEnded(CapstanError):  # noqa: N818 - a state of the process, not a fault
+    """The process ended before it took the file, so another process may decode it."""
 
 
 class DecodeProcess:
-    """A process that decodes one file at a time, over a pair of sockets that nobody else holds."""
+    """A process that decodes one file at a time, over a private socket pair."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, program: str) -> None:
         self._bounds = bounds
         self._channel, other = socket.socketpair()
         shared = os.memfd_create("capstan-pixels", os.MFD_CLOEXEC)
@@ -66,7 +66,7 @@ class DecodeProcess:
         self._inline = bytearray(ANSWER.size + INLINE_BYTES)
         with other:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                _command(other.fileno(), shared, bounds),
+                _command(program, other.fileno(), shared, bounds),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[other.fileno(), shared],
                 env=ENVIRONMENT | {name: os.environ[name] for name in KEPT if name in os.environ},
@@ -80,10 +80,10 @@ class DecodeProcess:
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        """Wait until it has imported what it needs. Raises StartupError where it does not come so far."""
+        """Wait until its imports are done. Raises StartupError if it does not get that far."""
         if self._ready:
             return
-        self._patience(START_SECONDS)
+        self._set_timeout(START_SECONDS)
         try:
             self._ready = self._channel.recv(1) == READY
         except OSError:
@@ -91,15 +91,15 @@ class DecodeProcess:
         if not self._ready:
             self.end()
             raise StartupError(
-                f"a decoding process did not start within {START_SECONDS:g} s; its own message is above; "
-                "CAPSTAN_DECODE_PROCESSES=0 decodes in threads instead"
+                f"a decoding process did not start within {START_SECONDS:g} s; its error output is above; "
+                "set CAPSTAN_DECODE_PROCESSES=0 to decode in threads instead"
             )
-        self._patience(self._bounds.seconds * WALL + GRACE_SECONDS)
+        self._set_timeout(self._bounds.seconds * WALL + GRACE_SECONDS)
 
     def decode(self, data: bytes) -> Image.Image:
-        """See `service.media.decode.decode`; raises ProcessEnded where the process was gone beforehand.
+        """Decode like `service.media.decode.decode`; raises ProcessEnded if the process had already ended.
 
-        Afterwards, where the file has ended it, it is of no more use: `alive` tells.
+        A file may end the process; check `alive` before the next file.
         """
         limits = self._bounds.limits
 
@@ -109,8 +109,8 @@ class DecodeProcess:
         return Image.fromarray(self._ask(data, None, fits))
 
     def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-        """The image's tiles, uint8 [T, H, W, 3]; raises as `decode` does."""
-        if spec.most_bytes > len(self._memory):  # the limit of pixels is below what the model takes
+        """Return the tiles of the image, uint8 [T, H, W, 3]; raises like `decode`."""
+        if spec.most_bytes > len(self._memory):  # CAPSTAN_MAX_PIXELS is below what the model needs
             return cut(self.decode(data), spec)
 
         def fits(width: int, height: int) -> bool:
@@ -120,7 +120,7 @@ class DecodeProcess:
         return self._ask(data, spec, fits).reshape(-1, spec.size, spec.size, 3)
 
     def _ask(self, data: bytes, spec: TileSpec | None, fits: Fits) -> np.ndarray:
-        """What the process makes of a file, uint8 [H, W, 3]; of another size than `fits` it is broken."""
+        """Return the pixels from the process, uint8 [H, W, 3]; a size that does not fit is an error."""
         self.wait_until_ready()
         try:
             self._channel.sendall(request(data, spec))
@@ -131,32 +131,32 @@ class DecodeProcess:
         except (OSError, EOFError, MemoryError) as error:
             self.end()
             late = isinstance(error, BlockingIOError) or -(self._process.returncode or 0) in TOO_LATE
-            raise self._given_up(late=late) from None
+            raise self._decode_error(late=late) from None
 
     @property
     def alive(self) -> bool:
-        """Whether it can take another file."""
+        """Whether the process can take another file."""
         return self._channel.fileno() >= 0
 
     def end(self) -> None:
-        """End it at once, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._channel.close()
         self._memory.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
             self._process.wait(GRACE_SECONDS)
 
-    def _given_up(self, *, late: bool) -> RequestError:
-        message = "image has broken its decoder; save it anew as a baseline JPEG or a PNG"
+    def _decode_error(self, *, late: bool) -> RequestError:
+        message = "image crashed its decoder; re-save it as a baseline JPEG or a PNG"
         if late:
             message = (
                 f"image took more than {self._bounds.seconds:g} s to decode (CAPSTAN_DECODE_TIMEOUT); "
-                "save it anew as a baseline JPEG or a PNG, or scale it down"
+                "re-save it as a baseline JPEG or a PNG, or scale it down"
             )
         return RequestError(ErrorCode.INVALID_IMAGE, message, field="image")
 
     def _answer(self, fits: Fits) -> np.ndarray:
-        # One look gets all of a small image, most often.
+        # One read usually returns all of a small image.
         at = self._receive(0, ANSWER.size)
         width, height, error_bytes = ANSWER.unpack_from(self._inline)
         if error_bytes:
@@ -173,28 +173,28 @@ class DecodeProcess:
             pixels = np.frombuffer(self._inline, np.uint8, size, ANSWER.size).copy()
         return pixels.reshape(height, width, 3)
 
-    def _receive(self, at: int, wanted: int) -> int:
-        """Read on, until `wanted` bytes are in the buffer; how many there are."""
+    def _receive(self, at: int, end: int) -> int:
+        """Read until the buffer holds `end` bytes or more; return how many it holds."""
         with memoryview(self._inline) as buffer:
-            while at < wanted:
+            while at < end:
                 count = self._channel.recv_into(buffer[at:])
                 if not count:
                     raise EOFError
                 at += count
         return at
 
-    def _patience(self, seconds: float) -> None:
-        # The kernel's own time limit, not Python's: that would cost a look at the clock and a poll each time.
+    def _set_timeout(self, seconds: float) -> None:
+        # A timeout in the kernel: Python's own costs a clock read and a poll on every call.
         whole, part = int(seconds), int(seconds % 1 * 1e6)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._channel.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", whole, part))
 
 
-def _command(channel: int, shared: int, bounds: Bounds) -> list[str]:
+def _command(program: str, channel: int, shared: int, bounds: Bounds) -> list[str]:
     path = [*sys.path, str(Path(service.__file__).parent.parent)]
     descriptors = [str(channel), str(shared)]
     return [
-        sys.executable, "-I", "-S", "-c", PROGRAM, str(len(path)), *path, *descriptors, *bounds.arguments
+        sys.executable, "-I", "-S", "-c", program, str(len(path)), *path, *descriptors, *bounds.arguments
     ]  # fmt: skip
 
 

@@ -12,11 +12,10 @@ import pytest
 from PIL import Image
 
 from service.errors import ErrorCode, RequestError, StartupError
-from service.media import decode_process
-from service.media.decode import ImageLimits, decode
-from service.media.decode_pool import DecodePool
-from service.media.decode_worker import Bounds
-from service.media.local_decoder import LocalDecoder
+from service.media.decode import ImageLimits, LocalDecoder, decode
+from service.media.sandbox.pool import DecodePool
+from service.media.sandbox.process import PROGRAM
+from service.media.sandbox.worker import Bounds
 from service.media.tiles import TileSpec
 from tests.support.images import photo, png, saved
 
@@ -49,9 +48,9 @@ def hostile(data, limits):
     return decode(data, limits)
 
 from service.errors import RequestError
-from service.media import decode_worker
+from service.media.sandbox import worker
 from service.media.decode import decode
-decode_worker.decode = hostile
+worker.decode = hostile
 main(
 """
 
@@ -59,13 +58,11 @@ main(
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecodePool]:
     """Two decoding processes that some files can harm."""
-    program = decode_process.PROGRAM
-    decode_process.PROGRAM = program.replace("main(", HOSTILE.lstrip(), 1)
-    pool = DecodePool(Bounds(LIMITS, SECONDS), processes=2)
+    program = PROGRAM.replace("main(", HOSTILE.lstrip(), 1)
+    pool = DecodePool(Bounds(LIMITS, SECONDS), processes=2, program=program)
     pool.wait_until_ready()
     yield pool
     pool.close()
-    decode_process.PROGRAM = program
 
 
 GOOD = saved(photo())
@@ -126,7 +123,7 @@ def test_tiles_outlive_the_next_ones(pool: DecodePool) -> None:
 def test_a_file_that_breaks_its_decoder_is_refused_where_it_is_cut(pool: DecodePool) -> None:
     """What a file may do to its decoder fails its own image alone, also where tiles are asked for."""
     spec = TileSpec(56, 12)
-    with pytest.raises(RequestError, match="broken its decoder"):
+    with pytest.raises(RequestError, match="crashed its decoder"):
         pool.cut(b"crash", spec)
     assert pool.cut(GOOD, spec).shape == (13, 56, 56, 3)
 
@@ -153,9 +150,9 @@ def test_refusals_come_back_as_they_are(pool: DecodePool, data: bytes) -> None:
     [
         (b"hang", "image took more than 0.3 s to decode (CAPSTAN_DECODE_TIMEOUT)"),
         (b"wait", "image took more than 0.3 s to decode (CAPSTAN_DECODE_TIMEOUT)"),
-        (b"crash", "image has broken its decoder"),
-        (b"exit", "image has broken its decoder"),
-        (b"eat", "image has broken its decoder"),
+        (b"crash", "image crashed its decoder"),
+        (b"exit", "image crashed its decoder"),
+        (b"eat", "image crashed its decoder"),
     ],
 )
 def test_a_file_can_only_harm_its_own_request(pool: DecodePool, data: bytes, words: str) -> None:
@@ -180,9 +177,9 @@ def test_a_process_that_cannot_end_itself_is_killed(pool: DecodePool) -> None:
 
 def test_a_process_that_died_idle_costs_no_request(pool: DecodePool) -> None:
     """A process that something else has ended is replaced, and the file that finds it so is decoded."""
-    for process in pool._all:
-        os.kill(process.pid, signal.SIGKILL)
-        psutil.Process(process.pid).wait(5)
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGKILL)
+        psutil.Process(pid).wait(5)
     assert pool.decode(GOOD).size == (64, 48)
 
 
@@ -206,11 +203,11 @@ def test_processes_end_with_a_replica_that_is_killed() -> None:
     program = (
         "import time\n"
         "from service.media.decode import ImageLimits\n"
-        "from service.media.decode_pool import DecodePool\n"
-        "from service.media.decode_worker import Bounds\n"
+        "from service.media.sandbox.pool import DecodePool\n"
+        "from service.media.sandbox.worker import Bounds\n"
         "pool = DecodePool(Bounds(ImageLimits(), 10.0), processes=1)\n"
         "pool.wait_until_ready()\n"
-        "print(pool._all[0].pid, flush=True)\n"
+        "print(*pool.pids, flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as holder:  # noqa: S603
@@ -221,10 +218,9 @@ def test_processes_end_with_a_replica_that_is_killed() -> None:
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_process_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where decoding processes cannot start, the message names the setting to change."""
-    monkeypatch.setattr(decode_process, "PROGRAM", "raise SystemExit(1)")
-    pool = DecodePool(Bounds(LIMITS, SECONDS), processes=1)
+def test_a_process_that_does_not_start_says_so() -> None:
+    """If decoding processes cannot start, the message names the setting to change."""
+    pool = DecodePool(Bounds(LIMITS, SECONDS), processes=1, program="raise SystemExit(1)")
     with pytest.raises(StartupError, match="CAPSTAN_DECODE_PROCESSES=0"):
         pool.wait_until_ready()
     pool.close()
@@ -232,6 +228,6 @@ def test_a_process_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_process_imports_little() -> None:
     """A decoding process imports neither torch nor the web server, so that it starts at once."""
-    program = "import sys, service.media.decode_worker; print(*sys.modules)"
+    program = "import sys, service.media.sandbox.worker; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)  # noqa: S603
     assert not {"torch", "fastapi", "ray", "aiohttp", "asyncio"} & set(out.stdout.decode().split())

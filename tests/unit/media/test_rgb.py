@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.media.decode import ImageLimits, decode
-from service.media.opaque import opaque
+from service.media.rgb import to_rgb
 from tests.support.images import chunk, photo, saved, ycck
 
 
@@ -31,7 +31,7 @@ def png_of_row(row: bytes, width: int, bits: int, colour: int, key: bytes) -> by
 def test_opaque_modes_are_converted_as_pillow_does(mode: str) -> None:
     """Each opaque mode of 8 bits or less becomes what Pillow's convert gives, bit for bit."""
     image = photo(mode=mode)
-    assert np.array_equal(np.asarray(opaque(image)), np.asarray(image.convert("RGB")))
+    assert np.array_equal(np.asarray(to_rgb(image)), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
@@ -53,7 +53,7 @@ def test_transparency_lies_on_white(mode: str) -> None:
     image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 128))
     image.putpixel((2, 0), (0, 0, 0, 0))
-    assert np.asarray(opaque(image.convert(mode)))[0, :, 0].tolist() == [0, 127, 255]
+    assert np.asarray(to_rgb(image.convert(mode)))[0, :, 0].tolist() == [0, 127, 255]
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 4))
@@ -61,7 +61,7 @@ def test_transparency_is_blended_evenly(colour: tuple[int, int, int, int]) -> No
     """Any colour of any opacity is blended with white to the nearest value, or one beside it."""
     *channels, alpha = colour
     exact = [255 + (channel - 255) * alpha / 255 for channel in channels]
-    found = np.asarray(opaque(Image.new("RGBA", (1, 1), colour)))[0, 0]
+    found = np.asarray(to_rgb(Image.new("RGBA", (1, 1), colour)))[0, 0]
     np.testing.assert_allclose(found, exact, atol=1)
 
 
@@ -110,7 +110,7 @@ def test_sixteen_bits_keep_their_tones() -> None:
 def test_thirty_two_bits_are_taken_as_sixteen() -> None:
     """Mode I, in which Pillow may hold 16-bit greys, is scaled alike, and bounded."""
     image = Image.fromarray(np.array([[-5, 257, 65_535, 70_000]], np.int32))
-    assert np.asarray(opaque(image))[0, :, 0].tolist() == [0, 1, 255, 255]
+    assert np.asarray(to_rgb(image))[0, :, 0].tolist() == [0, 1, 255, 255]
 
 
 def test_sixteen_bits_of_grey_and_of_colour_agree() -> None:

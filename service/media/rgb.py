@@ -1,18 +1,18 @@
-"""Decoded images of any mode become opaque RGB images of 8 bits."""
+"""Convert decoded images of any mode to opaque 8-bit RGB."""
 
 import numpy as np
 from PIL import Image
 
 WHITE = (255, 255, 255)
 
-# PNG's raw modes of less than 8 bits: Pillow spreads their pixels over 0 to 255 by these factors.
+# PNG's raw modes of less than 8 bits: Pillow scales their pixels to 0..255 by these factors.
 SPREAD = {"L;2": 85, "L;4": 17}
 
 
-def opaque(image: Image.Image, depth: str = "") -> Image.Image:
-    """Opaque RGB: as Pillow's own convert gives it, but what is transparent lies on white.
+def to_rgb(image: Image.Image, depth: str = "") -> Image.Image:
+    """Convert an image to opaque RGB like Pillow's own convert, with transparency on white.
 
-    `depth` is Pillow's raw mode of the file's pixels, such as ``L;2`` or ``RGB;16B``, if known.
+    `depth` is Pillow's raw mode of the pixels in the file, such as ``L;2`` or ``RGB;16B``, if known.
     """
     if image.mode.startswith("I"):
         return _high_bytes(image)
@@ -26,9 +26,9 @@ def opaque(image: Image.Image, depth: str = "") -> Image.Image:
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:
-    """The high byte of 16-bit greys, which is what Pillow's readers keep of 16-bit colours.
+    """Keep the high byte of 16-bit greys, as Pillow's readers do for 16-bit colours.
 
-    Pillow's convert would clip instead: all but the darkest 256 of 65,536 greys would be white.
+    Pillow's convert clips instead, which turns all but the darkest 256 of 65,536 greys white.
     """
     values = np.asarray(image)  # [H, W]
     grey = (values.clip(0, 65_535) >> 8).astype(np.uint8)  # [H, W]
@@ -39,7 +39,7 @@ def _high_bytes(image: Image.Image) -> Image.Image:
 
 
 def _scale_key(image: Image.Image, depth: str) -> None:
-    """Bring PNG's transparent colour to 8 bits, as its pixels are; Pillow leaves it in the file's depth."""
+    """Scale PNG's transparent colour to 8 bits like the pixels; Pillow leaves it at the depth of the file."""
     key = image.info.get("transparency")
     if depth in SPREAD and isinstance(key, int):
         factor = SPREAD[depth]

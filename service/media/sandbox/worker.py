@@ -1,7 +1,7 @@
-"""The process that decodes and cuts: it holds no model, no secret and no request but the one it works on.
+"""The program of a decoding process. It holds no model, no secret and only the request it works on.
 
-Imports Pillow and numpy, nothing else of weight. What a file can do to a decoder, it does here: the kernel
-ends this process when a file takes too long, and refuses it more memory than the largest image needs.
+Imports Pillow and numpy and no other large package. A hostile file does its harm here: the kernel ends this
+process when a file takes too long, and denies it more memory than the largest image needs.
 """
 
 import contextlib
@@ -22,78 +22,78 @@ from service.errors import RequestError
 from service.media.decode import ImageLimits, decode
 from service.media.tiles import TileSpec, cut
 
-# Bytes of the file that follows; of its tiles the side, least and most, and whether there is a thumbnail. A
-# side of 0 asks for the image as it is.
+# Bytes of the file that follows; then the side, minimum and maximum of its tiles, and whether to add a
+# thumbnail. A side of 0 requests the whole image.
 REQUEST = struct.Struct("<Q4I")
-# Width, height, bytes of an error; then the error, or few pixels [H, W, 3]. Tiles stand one below the other.
+# Width, height, bytes of an error; then the error, or a few pixels [H, W, 3]. Tiles are stacked vertically.
 ANSWER = struct.Struct("<III")
 READY = b"\1"
 
-# More pixels than these come back through shared memory: a socket takes them in small pieces.
+# More bytes of pixels return through shared memory, because a socket moves them in small pieces.
 INLINE_BYTES = 64 * 1024
 STRIP_BYTES = 2**20
 
-# Seconds of a limit are the processor's, so that a busy machine refuses no image; as many by the clock end it
-# all the same.
+# The limit counts CPU seconds, so that a busy machine refuses no image; WALL times as many seconds of real
+# time end the process as well.
 TOO_LATE = (signal.SIGPROF, signal.SIGALRM)
 WALL = 3.0
 
-# Copies of an image that one conversion or another keeps at once, at 4 bytes a pixel, and one to spare.
+# Copies of an image that a conversion holds at the same time, at 4 bytes a pixel, plus one spare.
 COPIES = 7
 SPARE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one image may cost: the limits of the image itself, and the processor's seconds."""
+    """What one image may cost: the limits of the image itself, and CPU seconds."""
 
     limits: ImageLimits
     seconds: float
 
     @property
     def arguments(self) -> list[str]:
-        """These bounds as arguments of a command."""
+        """The bounds as command arguments."""
         limits = self.limits
         return [str(limits.max_bytes), str(limits.max_pixels), str(limits.max_side), repr(self.seconds)]
 
     @classmethod
     def parse(cls, arguments: list[str]) -> "Bounds":
-        """The bounds that `arguments` were made from."""
+        """Parse the bounds from command arguments."""
         *limits, seconds = arguments
         return cls(ImageLimits(*map(int, limits)), float(seconds))
 
 
 def main(descriptor: int, shared: int, bounds: Bounds) -> None:
-    """Decode what comes over the socket, one file after the other, until its other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the replica
-    for number in TOO_LATE:  # ends the process, whatever it is doing
+    """Decode files from the socket, one after another, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the replica
+    for number in TOO_LATE:  # kills the process
         signal.signal(number, signal.SIG_DFL)
     memory = mmap.mmap(shared, shared_bytes(bounds.limits))
     _bound_memory(bounds.limits)
     silence = os.open(os.devnull, os.O_RDWR)
     channel = socket.socket(fileno=descriptor)
     channel.sendall(READY)
-    for stream in (sys.stdout, sys.stderr):  # from here on, what libraries write comes from a stranger's file
+    for stream in (sys.stdout, sys.stderr):  # from here on, untrusted files shape what libraries print
         os.dup2(silence, stream.fileno())
     with channel:
-        while (asked := _receive(channel)) is not None:
+        while (task := _receive(channel)) is not None:
             signal.setitimer(signal.ITIMER_PROF, bounds.seconds)
             signal.setitimer(signal.ITIMER_REAL, bounds.seconds * WALL)
-            answer = _answer(*asked, bounds.limits, memory)
+            answer = _answer(*task, bounds.limits, memory)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             channel.sendall(answer)
 
 
 def shared_bytes(limits: ImageLimits) -> int:
-    """The size of the memory for the pixels of the largest image; untouched, it costs nothing."""
+    """Bytes of shared memory for the largest image; untouched pages cost nothing."""
     return max(limits.max_pixels * 3, INLINE_BYTES)
 
 
 def request(data: bytes, spec: TileSpec | None) -> bytes:
-    """What asks the process for a file's tiles, or without `spec` for the image."""
-    wanted = (spec.size, spec.min_tiles, spec.max_tiles, spec.thumbnail) if spec else (0, 0, 0, 0)
-    return REQUEST.pack(len(data), *wanted) + data
+    """Encode a request for the tiles of a file, or without `spec` for the whole image."""
+    tiling = (spec.size, spec.min_tiles, spec.max_tiles, spec.thumbnail) if spec else (0, 0, 0, 0)
+    return REQUEST.pack(len(data), *tiling) + data
 
 
 def _answer(data: bytes, spec: TileSpec | None, limits: ImageLimits, memory: mmap.mmap) -> bytes:
@@ -104,12 +104,12 @@ def _answer(data: bytes, spec: TileSpec | None, limits: ImageLimits, memory: mma
         return ANSWER.pack(0, 0, len(text)) + text
     if spec is not None:
         tiles = cut(image, spec)
-        return _given(spec.size, len(tiles) * spec.size, [tiles.tobytes()], memory)
-    return _given(*image.size, _strips(image), memory)
+        return _pixels(spec.size, len(tiles) * spec.size, [tiles.tobytes()], memory)
+    return _pixels(*image.size, _strips(image), memory)
 
 
-def _given(width: int, height: int, strips: Iterable[bytes], memory: mmap.mmap) -> bytes:
-    """The answer with pixels; many of them go into shared memory."""
+def _pixels(width: int, height: int, strips: Iterable[bytes], memory: mmap.mmap) -> bytes:
+    """Encode an answer with pixels; large ones go into shared memory."""
     head = ANSWER.pack(width, height, 0)
     if width * height * 3 <= INLINE_BYTES:
         return head + b"".join(strips)
@@ -121,14 +121,14 @@ def _given(width: int, height: int, strips: Iterable[bytes], memory: mmap.mmap) 
 
 
 def _strips(image: Image.Image) -> Iterator[bytes]:
-    """The pixels, some rows at a time."""
+    """Yield the pixels, several rows at a time."""
     rows = max(1, STRIP_BYTES // (image.width * 3))
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
 
 
 def _receive(channel: socket.socket) -> tuple[bytes, TileSpec | None] | None:
-    """The next file and how it is to be cut, or None where the other end is closed."""
+    """Return the next file and its tiling; None if the other end is closed."""
     head = channel.recv(REQUEST.size, socket.MSG_WAITALL)
     if len(head) < REQUEST.size:
         return None
@@ -140,10 +140,10 @@ def _receive(channel: socket.socket) -> tuple[bytes, TileSpec | None] | None:
 def _bound_memory(limits: ImageLimits) -> None:
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - saves importing pathlib
         pages = int(file.read().split()[0])
-    room = limits.max_pixels * 4 * COPIES + limits.max_bytes * 4 + SPARE_BYTES
-    most = pages * resource.getpagesize() + room
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    allowance = limits.max_pixels * 4 * COPIES + limits.max_bytes * 4 + SPARE_BYTES
+    limit = pages * resource.getpagesize() + allowance
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Where the machine itself runs out of memory, this process goes first, not the model's.
+    # If the machine runs out of memory, the kernel kills this process first, not the model's.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
         file.write("1000")

@@ -1,4 +1,4 @@
-"""Decoding in processes that a file may break without harm to the replica."""
+"""The pool of decoding processes; a file that breaks one does not harm the replica."""
 
 from collections.abc import Callable
 from queue import LifoQueue
@@ -8,46 +8,51 @@ import numpy as np
 from PIL import Image
 
 from service.errors import StartupError
-from service.media.decode_process import DecodeProcess, ProcessEnded
-from service.media.decode_worker import Bounds
+from service.media.sandbox.process import PROGRAM, DecodeProcess, ProcessEnded
+from service.media.sandbox.worker import Bounds
 from service.media.tiles import TileSpec
 
 T = TypeVar("T")
 
 
 class DecodePool:
-    """As many decoding processes as there are files decoded at once; one that breaks is replaced.
+    """One decoding process for each file decoded at the same time; replaces a process that breaks.
 
-    Safe to call from several threads; each waits for a process that is free.
+    Thread-safe: each call waits for a free process. Tests replace `program`, which each process runs.
     """
 
-    def __init__(self, bounds: Bounds, *, processes: int) -> None:
+    def __init__(self, bounds: Bounds, *, processes: int, program: str = PROGRAM) -> None:
         self._bounds = bounds
-        self._all = [DecodeProcess(bounds) for _ in range(processes)]
+        self._program = program
+        self._all = [DecodeProcess(bounds, program) for _ in range(processes)]
         self._free = LifoQueue[DecodeProcess]()
         for process in self._all:
             self._free.put(process)
         self._closed = False
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes."""
+        return [process.pid for process in self._all]
+
     def wait_until_ready(self) -> None:
-        """Wait until every process has started. Raises StartupError where one does not."""
+        """Wait until every process has started. Raises StartupError if one does not."""
         for process in self._all:
             process.wait_until_ready()
 
     def decode(self, data: bytes) -> Image.Image:
-        """See `service.media.decode.decode`.
+        """Decode like `service.media.decode.decode`.
 
-        Besides, raises RequestError with `invalid_image` for a file that its decoder does not survive, or
-        not in time.
+        Also raises RequestError with `invalid_image` for a file that crashes its decoder or exceeds its time.
         """
         return self._with_one(lambda process: process.decode(data))
 
     def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-        """The tiles of the image: uint8 [T, H, W, 3]. Raises as `decode` does."""
+        """Return the tiles of the image, uint8 [T, H, W, 3]. Raises like `decode`."""
         return self._with_one(lambda process: process.cut(data, spec))
 
     def close(self) -> None:
-        """End all processes; what they are decoding fails."""
+        """End all processes; files being decoded fail."""
         self._closed = True
         for process in self._all:
             process.end()
@@ -68,6 +73,6 @@ class DecodePool:
         process.end()
         if self._closed:
             return process
-        fresh = DecodeProcess(self._bounds)
+        fresh = DecodeProcess(self._bounds, self._program)
         self._all[self._all.index(process)] = fresh
         return fresh
