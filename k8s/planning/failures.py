@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from k8s.resources.job import CONTAINER, DownloadJob, waits_for_download
 from k8s.resources.pod import Container, Pod
 from k8s.resources.serve import ServeApplication, ServeDeployment
 from k8s.resources.snapshot import Event
@@ -93,6 +94,16 @@ def of_pods(
         if pod.phase == "Failed":
             return Failure("Failed", f"pod {pod.name} ended: {pod.reason or 'no reason given'}", pod=pod.name)
     return None
+
+
+def of_download(job: DownloadJob | None, pods: Iterable[Pod]) -> Failure | None:
+    """The failure of the Job that downloads models, where a worker waits for it."""
+    if job is None or not job.gave_up or not any(map(waits_for_download, pods)):
+        return None
+    sentence = (
+        f"the download of models failed: {job.log or 'nothing was logged'} (Job {job.name}: {job.gave_up})"
+    )
+    return Failure("Download", sentence, job.pods[-1].name if job.pods else "", CONTAINER)
 
 
 def autoscaler_event(pod: Pod, events: Sequence[Event]) -> Event | None:

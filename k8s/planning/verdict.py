@@ -8,6 +8,7 @@ from typing import Any
 from k8s.planning import failures
 from k8s.planning.failures import Failure
 from k8s.planning.target import Target
+from k8s.resources.job import waits_for_download
 from k8s.resources.pod import Pod
 from k8s.resources.rayservice import replica_bounds
 from k8s.resources.serve import HEALTHY, RUNNING, ServeApplication, ServeDeployment, contains
@@ -67,11 +68,16 @@ def waiting(sentence: str) -> Verdict:
 
 def _failure(seen: Snapshot, target: Target, ray_cluster: str) -> Failure | None:
     pods = [p for p in seen.pods if p.cluster == ray_cluster]
+    # A pod of the Job that ended is one of its attempts, and no failure of the rollout yet.
+    job_pods = [p for p in seen.download.pods if p.phase == "Pending"] if seen.download else []
     retries = {name: _startup_retries(config) for name, config in target.configs.items()}
     apps = [a for a in seen.apps.get(ray_cluster, ()) if _has_config(a, target)]
     return (
         failures.of_apps(apps, retries)
-        or failures.of_pods(pods, seen.events, seen.now, target.placeable_since, target.scheduling_grace_s)
+        or failures.of_download(seen.download, pods)
+        or failures.of_pods(
+            [*pods, *job_pods], seen.events, seen.now, target.placeable_since, target.scheduling_grace_s
+        )
         or failures.of_events(seen.events, [ray_cluster])
     )
 
@@ -134,6 +140,8 @@ def _missing_pods(seen: Snapshot, ray_cluster: str) -> str:
     pods = [p for p in seen.pods if p.cluster == ray_cluster and not p.deleting]
     ready = sum(p.ready for p in pods)
     stuck = next((f"; {_no_node(p, seen.events)}" for p in pods if p.unschedulable), "")
+    if seen.download and any(map(waits_for_download, pods)):
+        stuck += f"; {seen.download.progress}"
     return f"Serve on {ray_cluster} does not answer yet; {ready} of {len(pods)} pods are ready{stuck}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from k8s.resources.job import DownloadJob
 from k8s.resources.pod import Pod
 from k8s.resources.rayservice import RayService
 from k8s.resources.serve import ServeApplication
@@ -54,3 +55,5 @@ class Snapshot:
     apps: Mapping[str, tuple[ServeApplication, ...]] = field(default_factory=dict)
     ray_clusters: tuple[str, ...] = ()
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    download: DownloadJob | None = None
+    """The Job that downloads models, unless it is complete."""

@@ -9,12 +9,15 @@ from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.errors import ClusterError, UnreachableError
 from k8s.resources import serve
+from k8s.resources.job import JOB_LABEL, DownloadJob, newest_download
 from k8s.resources.pod import CLUSTER_LABEL, ORIGIN_LABEL, Pod
 from k8s.resources.rayservice import RayService
 from k8s.resources.serve import ServeApplication
 from k8s.resources.snapshot import Event, Snapshot
 
 Json = Mapping[str, Any]
+
+INSTANCE_LABEL = "app.kubernetes.io/instance"
 
 
 class Observer:
@@ -50,6 +53,7 @@ class Observer:
             apps={name: a for name, a in apps.items() if a},
             ray_clusters=tuple(names),
             now=datetime.now(UTC),
+            download=self._download(found),
         )
 
     def deployed_at(self) -> dict[str, float]:
@@ -76,6 +80,24 @@ class Observer:
         found = [Event.from_api(e) for e in self._client.items(f"{self._client.core}/events")]
         start = since.isoformat().replace("+00:00", "Z") if since else ""
         return sorted((e for e in found if e.name in names and e.last >= start), key=lambda e: e.last)
+
+    def _download(self, service: Json | None) -> DownloadJob | None:
+        """The Job that downloads models; None where it is complete, absent or not visible."""
+        instance = ((service or {"metadata": {}})["metadata"].get("labels") or {}).get(INSTANCE_LABEL)
+        if not instance:
+            return None
+        try:
+            path = f"/apis/batch/v1/namespaces/{self._client.namespace}/jobs"
+            job = newest_download(self._client.items(path, f"{INSTANCE_LABEL}={instance}"))
+        except ClusterError:
+            return None
+        if job is None:
+            return None
+        selector = f"{JOB_LABEL}={job['metadata']['name']}"
+        found = map(Pod.from_api, self._client.items(f"{self._client.core}/pods", selector))
+        pods = tuple(sorted(found, key=lambda p: p.created))
+        lines = self._pods.log(pods[-1].name, lines=1) if pods else []
+        return DownloadJob.from_api(job, pods, lines[-1] if lines else "")
 
     def _apps(self, ray_cluster: Json, pods: Sequence[Pod]) -> tuple[ServeApplication, ...]:
         name = ray_cluster["metadata"]["name"]

@@ -7,6 +7,7 @@ from k8s.clients.retry import Clock
 from k8s.planning.target import Target
 from k8s.planning.verdict import Verdict, judge
 from k8s.resources import serve
+from k8s.resources.job import DownloadJob
 from k8s.resources.pod import Pod
 from k8s.resources.rayservice import RayService, serve_applications
 from k8s.resources.snapshot import Event, Snapshot
@@ -28,6 +29,7 @@ class World:
         self.events: list[Json] = []
         self.clusters = [CLUSTER]
         self.target: dict[str, Any] = {}
+        self.download: DownloadJob | None = None
         app = self.applications["applications"]["shapes"]
         app["status"] = "RUNNING"
         model = self.model
@@ -70,6 +72,7 @@ class World:
             apps={CLUSTER: serve.applications(self.applications)},
             ray_clusters=tuple(self.clusters),
             now=NOW,
+            download=self.download,
         )
 
     def verdict(self) -> Verdict:
