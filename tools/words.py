@@ -24,9 +24,7 @@ SKIPPED = (
 # Paths that still use some of the words.
 PENDING = (
     "service/engine/",
-    "service/media/",
     "tests/unit/engine/",
-    "tests/unit/media/",
 )
 
 

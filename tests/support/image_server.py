@@ -1,4 +1,4 @@
-"""Web servers on this machine's own addresses that answer whatever a test wants."""
+"""Web servers on local addresses that give the answers of a test."""
 
 import asyncio
 import ssl
@@ -11,6 +11,28 @@ from typing import Any
 from service.media.fetch import Fetcher, FetchOptions
 from service.media.url_policy import HostRule, UrlRules
 
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose time a test can move on, so that waiting costs none."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+    async def skip(self, seconds: float) -> None:
+        """Move time on, and let everything that is due happen."""
+        self.skipped += seconds
+        await asyncio.sleep(0)
+
+
+async def skip(seconds: float) -> None:
+    """Move the time of the running `Clock` on."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Clock)
+    await loop.skip(seconds)
+
+
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 NAME = "images.test"
@@ -18,7 +40,7 @@ NAME = "images.test"
 
 @dataclass
 class Site:
-    """A server: its port, and the heads of the requests that have reached it."""
+    """A server: its port, and the heads of the requests it received."""
 
     port: int = 0
     heads: list[str] = field(default_factory=list)
@@ -30,7 +52,7 @@ class Site:
 def whole(
     body: bytes = b"", *, status: str = "200 OK", headers: tuple[str, ...] = (), length: int | None = None
 ) -> Answer:
-    """Answer everything with one body, whose length may be a lie."""
+    """Give every request the same body; `length` may be wrong."""
     lines = (f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers)
     head = "\r\n".join((*lines, "", "")).encode("latin-1")
 
@@ -42,7 +64,7 @@ def whole(
 
 
 def moved(*locations: str, status: str = "302 Found") -> Answer:
-    """Redirect, to each location in turn by the number in the path; what is beyond them is an image."""
+    """Redirect to the location that the number in the path selects; beyond the last one, return an image."""
 
     async def answer(path: str, writer: asyncio.StreamWriter) -> None:
         step = int(path.strip("/") or 0)
@@ -92,11 +114,12 @@ def fetcher(
     hosts: tuple[str, ...] = (NAME,),
     lookup: Callable[[str, int], list[str]] = lambda _host, _port: ["127.0.0.1"],
     http: bool = True,
+    policy: type[UrlRules] = UrlRules,
     tls: ssl.SSLContext | None = None,
     **options: Any,
 ) -> Fetcher:
-    """A fetcher whose names lead to this machine, which is open to it like a network of one's own."""
-    rules = UrlRules(
+    """A fetcher whose names resolve to this machine, which is allowed like a private network."""
+    rules = policy(
         http=http,
         hosts=tuple(HostRule.parse(f"{host}:{port}") for host in hosts for port in ports),
         networks=tuple(map(ip_network, networks)),

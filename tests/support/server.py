@@ -1,6 +1,7 @@
 """A server as `make serve` starts it, in a process of its own and on free ports."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,11 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
+# What `make serve` sets.
+SERVE_VARIABLES = dict(
+    re.findall(r"^export (RAY_\w+) \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+)
+
 READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.2
@@ -59,12 +65,9 @@ def start(
     address = f"http://127.0.0.1:{port}{settings['applications'][0]['route_prefix'].rstrip('/')}"
     variables = {
         **os.environ,
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        **SERVE_VARIABLES,
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         # The driver's own tracing would count its subprocesses as the tests'.
         "COVERAGE_PROCESS_START": "",
         **(environment or {}),

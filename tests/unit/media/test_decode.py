@@ -84,13 +84,13 @@ def test_an_unknown_orientation_changes_nothing(tiff: bytes) -> None:
     ],
     ids=["bytes", "pixels", "side"],
 )
-def test_each_limit_is_told_with_its_setting(limits: ImageLimits, message: str) -> None:
+def test_a_refusal_names_the_limit_and_its_setting(limits: ImageLimits, message: str) -> None:
     """A limit's refusal names the value, the limit, the setting and what to do."""
     error = refusal(gif((10_000, 6_123), (1, 1)), limits)
     assert (error.code, error.message) == (ErrorCode.IMAGE_TOO_LARGE, message)
 
 
-def test_just_over_a_limit_is_not_told_as_the_limit() -> None:
+def test_a_size_just_over_a_limit_is_not_rounded_to_the_limit() -> None:
     """The megapixels of a refusal are rounded up, so that they are never equal to the limit."""
     assert "image is 40.1 megapixels; the limit is 40 " in refusal(png(8_000, 5_001)).message
 

@@ -1,4 +1,4 @@
-"""Images of any mode become opaque RGB."""
+"""Conversion of images of any mode to opaque RGB."""
 
 import io
 import struct
@@ -49,7 +49,7 @@ def test_jpeg_files_are_read_as_pillow_does(data: bytes) -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_transparency_lies_on_white(mode: str) -> None:
-    """What is transparent becomes white, what is half so becomes lighter, the rest stays."""
+    """Transparent pixels become white, half-transparent ones lighter, and opaque ones stay."""
     image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 128))
     image.putpixel((2, 0), (0, 0, 0, 0))
@@ -58,7 +58,7 @@ def test_transparency_lies_on_white(mode: str) -> None:
 
 @given(st.tuples(*[st.integers(0, 255)] * 4))
 def test_transparency_is_blended_evenly(colour: tuple[int, int, int, int]) -> None:
-    """Any colour of any opacity is blended with white to the nearest value, or one beside it."""
+    """Any colour of any opacity is blended with white to within one of the exact value."""
     *channels, alpha = colour
     exact = [255 + (channel - 255) * alpha / 255 for channel in channels]
     found = np.asarray(to_rgb(Image.new("RGBA", (1, 1), colour)))[0, 0]

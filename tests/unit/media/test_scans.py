@@ -1,4 +1,4 @@
-"""JPEG files of endless scans are told from others."""
+"""JPEG files with endless scans."""
 
 import pytest
 
@@ -12,24 +12,24 @@ APART = b"\xff\xda\0\2" * (MAX_SCANS + 1)
 
 @pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, many_scans(60)], ids=["baseline", "progressive", "many"])
 def test_ordinary_files_pass(data: bytes) -> None:
-    """Baseline and progressive files pass, also with dozens of scans."""
+    """Baseline and progressive files pass, even with dozens of scans."""
     assert not has_too_many_scans(data)
 
 
 def test_too_many_scans_are_found() -> None:
-    """A file of more scans than the bound does not pass, even if its end is missing."""
+    """A file with more scans than the limit is refused, even if its end is missing."""
     assert has_too_many_scans(many_scans())
     assert has_too_many_scans(many_scans()[:-2])
 
 
 def test_an_end_within_a_comment_hides_nothing() -> None:
-    """A marker of the end that is a comment's text does not stop the count."""
+    """An end marker inside a comment does not stop the count."""
     data = many_scans()
     assert has_too_many_scans(data[:2] + b"\xff\xfe\0\4\xff\xd9" + data[2:])
 
 
 def test_what_follows_the_end_does_not_count() -> None:
-    """A film that a camera put after the image may look like scans."""
+    """A video that a camera appended may look like scans."""
     assert not has_too_many_scans(JPEG + APART)
 
 

@@ -63,7 +63,7 @@ def test_other_texts_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("size", [1001, 1002, 1003, 5000])
 def test_too_many_bytes_are_refused(size: int) -> None:
-    """More bytes than the limit are refused before they are decoded, and told exactly."""
+    """More bytes than the limit are refused undecoded, and the message gives the exact number."""
     text = base64.b64encode(b"x" * size).decode()
     with (
         mock.patch("base64.b64decode", side_effect=AssertionError),
