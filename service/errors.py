@@ -106,7 +106,9 @@ ERRORS: dict[ErrorCode, ErrorKind] = {
         "Retry after the seconds in the Retry-After header.",
     ),
     ErrorCode.OVERLOADED: ErrorKind(
-        503, "The replica's queue is full.", "Retry after the seconds in the Retry-After header."
+        503,
+        "The replica's queue or its memory for request bodies is full.",
+        "Retry after the seconds in the Retry-After header.",
     ),
     ErrorCode.NOT_READY: ErrorKind(
         503, "The model is loading or has failed.", "Wait until /readyz returns 200."

@@ -74,10 +74,7 @@ class Settings(BaseSettings):
         None, ge=1, le=1024, description="CPU threads per torch operation. Default: the replica's `num_cpus`."
     )
     preparation_threads: int = Field(
-        2,
-        ge=1,
-        le=256,
-        description="Threads that prepare requests: they hand out images for decoding and tokenise prompts.",
+        2, ge=1, le=256, description="Threads that hand out images for decoding and tokenise prompts."
     )
     decode_processes: int | None = Field(
         None,
@@ -89,12 +86,7 @@ class Settings(BaseSettings):
         ),
     )
     decode_timeout: float = Field(
-        10.0,
-        gt=0.0,
-        le=3600.0,
-        description=(
-            "CPU seconds for decoding one image; the limit on wall-clock time is three times as long."
-        ),
+        10.0, gt=0.0, le=3600.0, description="CPU seconds for one image; thrice as many by the clock."
     )
 
     max_concurrent_sequences: int = Field(
@@ -190,6 +182,11 @@ class Settings(BaseSettings):
         ByteSize(64 * MEBIBYTE),
         ge=1,
         description="Largest request body. Base64 makes an image a third larger.",
+    )
+    max_total_request_bytes: ByteSize = Field(
+        ByteSize(1024 * MEBIBYTE),
+        ge=1,
+        description="Bodies of all requests in progress together; the next gets a 503. One always fits.",
     )
     body_timeout: float = Field(
         60.0,

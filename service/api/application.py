@@ -40,7 +40,12 @@ def create_application(
     add_error_handlers(app)
     settings = backend.settings
     # The last one added is the first to see a request.
-    app.add_middleware(BodyLimitMiddleware, limit=settings.max_request_bytes, seconds=settings.body_timeout)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        limit=settings.max_request_bytes,
+        total=settings.max_total_request_bytes,
+        seconds=settings.body_timeout,
+    )
     app.add_middleware(pages.PrefixRedirectMiddleware)
     app.add_middleware(UnhandledErrorMiddleware)
     app.add_middleware(AuthMiddleware, authenticator=authenticator or Authenticator.from_settings(settings))

@@ -1,4 +1,4 @@
-"""Limits on request bodies, enforced while they arrive: a number of bytes and a number of seconds."""
+"""Limits on request bodies, enforced while they arrive: bytes of one, bytes of all together, seconds."""
 
 import asyncio
 import time
@@ -12,13 +12,16 @@ from service.errors import ErrorCode, RequestError
 class BodyLimitMiddleware:
     """Stops reading a body after `limit` bytes, announced or not, or after `seconds`.
 
-    The error is raised where the route reads the body, so that it is rendered like any other.
+    The bodies of all requests in progress share `total` bytes; a single body of `limit` bytes always fits.
+    Errors are raised where the route reads the body, so that they are rendered like any other.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, total: int, seconds: float) -> None:
         self.app = app
         self.limit = limit
+        self.total = max(total, limit)
         self.seconds = seconds
+        self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -29,10 +32,10 @@ class BodyLimitMiddleware:
         deadline = time.monotonic() + self.seconds
         read, complete = 0, False
 
-        async def receive_within_limit() -> Message:
+        async def receive_within_limits() -> Message:
             nonlocal read, complete
-            if announced.isdecimal() and int(announced) > self.limit:
-                raise self._too_large(int(announced))
+            if not read and announced.isdecimal():
+                self._check(int(announced), self.held + int(announced))
             if complete:  # the only message left is the client's disconnect
                 return await receive()
             try:
@@ -40,20 +43,32 @@ class BodyLimitMiddleware:
                     message = await receive()
             except TimeoutError:
                 raise self._too_slow(read) from None
-            read += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            read += size
+            self.held += size
             complete = not message.get("more_body", False)
-            if read > self.limit:
-                raise self._too_large(read)
+            self._check(read, self.held)
             return message
 
-        await self.app(scope, receive_within_limit, send)
+        try:
+            await self.app(scope, receive_within_limits, send)
+        finally:
+            self.held -= read
 
-    def _too_large(self, size: int) -> RequestError:
-        return RequestError(
-            ErrorCode.REQUEST_TOO_LARGE,
-            f"request body is at least {size} bytes; the limit is {self.limit} (CAPSTAN_MAX_REQUEST_BYTES); "
-            "send smaller images, or fewer per request",
-        )
+    def _check(self, size: int, held: int) -> None:
+        """Raise RequestError if a body, or with it all bodies together, are over their limit."""
+        if size > self.limit:
+            raise RequestError(
+                ErrorCode.REQUEST_TOO_LARGE,
+                f"request body is at least {size} bytes; the limit is {self.limit} "
+                "(CAPSTAN_MAX_REQUEST_BYTES); send smaller images, or fewer per request",
+            )
+        if held > self.total:
+            raise RequestError(
+                ErrorCode.OVERLOADED,
+                f"bodies of the requests in progress are {held} bytes; the limit is {self.total} "
+                "(CAPSTAN_MAX_TOTAL_REQUEST_BYTES); try again later",
+            )
 
     def _too_slow(self, read: int) -> RequestError:
         return RequestError(

@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.middleware.body_limit import BodyLimitMiddleware
+from service.errors import ErrorCode, RequestError
 from tests.unit.api.conftest import Connect
 from tests.unit.api.partial_requests import ROUTES, application, status_of
 from tests.unit.api.routes.captions import error
@@ -42,7 +43,9 @@ def test_the_deadline_ends_with_the_body() -> None:
         async def send(message: Message) -> None:
             raise AssertionError
 
-        await BodyLimitMiddleware(app, limit=9, seconds=0.01)({"type": "http", "headers": []}, receive, send)
+        await BodyLimitMiddleware(app, limit=9, total=9, seconds=0.01)(
+            {"type": "http", "headers": []}, receive, send
+        )
 
     asyncio.run(asyncio.wait_for(serve(), 10))
     assert received == ["http.request", "http.disconnect"]
@@ -57,3 +60,69 @@ def test_refuses_a_body_of_too_many_bytes(connect: Connect, announced: bool) -> 
         "/caption", content=body, headers={"content-type": "application/json"}
     )
     assert (response.status_code, error(response)["code"]) == (413, "request_too_large")
+
+
+class Uploads:
+    """Requests to an application that reads a body and answers when it is released."""
+
+    def __init__(self, *, limit: int, total: int) -> None:
+        self.released = asyncio.Event()
+        self._guarded = BodyLimitMiddleware(self._app, limit=limit, total=total, seconds=10)
+
+    async def _app(self, scope: Scope, receive: Receive, _: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        scope["read"].set()
+        await self.released.wait()
+
+    async def begin(self, *pieces: bytes, announced: int | None = None) -> "asyncio.Task[None]":
+        """Send a body; returns the request once its body is read, or it has failed."""
+        left = [
+            {"type": "http.request", "body": piece, "more_body": index < len(pieces)}
+            for index, piece in enumerate(pieces, 1)
+        ]
+        headers = [] if announced is None else [(b"content-length", str(announced).encode())]
+        read = asyncio.Event()
+        scope = {"type": "http", "headers": headers, "read": read}
+
+        async def receive() -> Message:
+            return left.pop(0)
+
+        async def send(message: Message) -> None:
+            raise AssertionError
+
+        request = asyncio.ensure_future(self._guarded(scope, receive, send))
+        waiting = asyncio.ensure_future(read.wait())
+        await asyncio.wait({request, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        return request
+
+
+@pytest.mark.parametrize("announced", [6, None], ids=["announced", "chunked"])
+def test_all_bodies_together_have_a_limit(announced: int | None) -> None:
+    """A body that does not fit next to those of other requests gets a 503; when one of them ends, it fits."""
+
+    async def upload() -> None:
+        uploads = Uploads(limit=8, total=10)
+        first = await uploads.begin(b"12345")
+        refused = await uploads.begin(b"123", b"456", announced=announced)
+        with pytest.raises(RequestError, match="are 11 bytes; the limit is 10") as caught:
+            await refused
+        assert caught.value.code is ErrorCode.OVERLOADED
+        second = await uploads.begin(b"12345")
+        uploads.released.set()
+        await asyncio.gather(first, second)
+        await (await uploads.begin(b"123", b"456", announced=announced))
+
+    asyncio.run(asyncio.wait_for(upload(), 10))
+
+
+def test_one_body_of_the_full_size_always_fits() -> None:
+    """A total below the limit of one body does not lower that limit."""
+
+    async def upload() -> None:
+        uploads = Uploads(limit=8, total=1)
+        uploads.released.set()
+        await (await uploads.begin(b"12345678"))
+
+    asyncio.run(asyncio.wait_for(upload(), 10))
