@@ -1,12 +1,15 @@
 """The chart and what a command sets of its values."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from k8s.errors import UsageError
+
+KUBE_VERSION = re.compile(r"^kubeVersion: *[\"']?>= ?(\d+)\.(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,13 @@ def image_values(image: str) -> dict[str, str]:
             f"--image {image!r} has no tag; write {image}:TAG, so that a rollback knows what ran"
         )
     return {"image.tag": image, "image.digest": ""}
+
+
+def minimum_kubernetes(chart: Path) -> tuple[int, int]:
+    """The oldest Kubernetes of a chart's kubeVersion, `>=1.28.0-0`; (0, 0) where it has none or is packed."""
+    path = chart / "Chart.yaml"
+    found = KUBE_VERSION.search(path.read_text()) if path.is_file() else None
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def find_chart(path: Path | None) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from k8s.clients.chart import Values, find_chart
+from k8s.clients.chart import Values, find_chart, minimum_kubernetes
 from k8s.clients.helm import Release
 from k8s.clients.kubernetes import RAY, KubernetesClient
 from k8s.clients.process import find_tool
@@ -34,7 +34,7 @@ def find(session: Session, chart: Path | None, values: Values) -> list[Finding]:
     """All findings. Raises UsageError where no cluster is configured, UnreachableError without an answer."""
     findings = [_check_tool("helm"), _check_tool("kubectl")]
     client = session.client()
-    findings.append(cluster_checks.check_kubernetes(client.get("/version")))
+    findings.append(_check_kubernetes(client, chart))
     rendered = _render(session.release(client), chart, values, findings)
     for check in _checks(client, rendered):
         try:
@@ -51,7 +51,7 @@ def _checks(client: KubernetesClient, rendered: list[dict[str, Any]]) -> list[Ch
     secrets = chart_checks.required_secrets(service)
     return [
         lambda: [cluster_checks.check_crd(name, client.find(f"{CRDS}/{name}")) for name in crds],
-        lambda: [cluster_checks.check_operator(client.items(DEPLOYMENTS), _ray_clusters(client))],
+        lambda: [cluster_checks.check_operator(client.items(DEPLOYMENTS), _ray_clusters(client), service)],
         lambda: [chart_checks.check_ingress(client.items(INGRESS_CLASSES), rendered)],
         lambda: _check_gpus(client, service),
         lambda: cluster_checks.check_quotas(client.items(f"{client.core}/resourcequotas")),
@@ -61,6 +61,14 @@ def _checks(client: KubernetesClient, rendered: list[dict[str, Any]]) -> list[Ch
         ),
         lambda: chart_checks.check_images(service, client.items(f"{client.core}/pods")),
     ]
+
+
+def _check_kubernetes(client: KubernetesClient, chart: Path | None) -> Finding:
+    try:
+        oldest = minimum_kubernetes(find_chart(chart))
+    except UsageError:
+        oldest = (0, 0)  # Rendering reports it.
+    return cluster_checks.check_kubernetes(client.get("/version"), oldest)
 
 
 def _check_tool(name: str) -> Finding:

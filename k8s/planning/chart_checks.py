@@ -10,6 +10,20 @@ from k8s.resources.pod import Pod
 Json = Mapping[str, Any]
 
 DEFAULT_INGRESS = "ingressclass.kubernetes.io/is-default-class"
+# Storage classes do not say which access modes they have; these make disks that one node mounts.
+DISK_PROVISIONERS = (
+    "cinder.csi.openstack.org",
+    "csi.hetzner.cloud",
+    "disk.csi.azure.com",
+    "dobs.csi.digitalocean.com",
+    "ebs.csi.aws.com",
+    "kubernetes.io/aws-ebs",
+    "kubernetes.io/azure-disk",
+    "kubernetes.io/gce-pd",
+    "pd.csi.storage.gke.io",
+    "rancher.io/local-path",
+    "topolvm.io",
+)
 DEFAULT_STORAGE = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -55,6 +69,13 @@ def check_storage(classes: Sequence[Json], rendered: Sequence[Json]) -> Finding:
                 Level.MISSING,
                 f"volume {claim['metadata']['name']} names no storage class, and none is the default",
                 "name one, or mark one as the default",
+            )
+        if disk := _disk_provisioner(classes, wanted or default, claim):
+            return Finding(
+                Level.MISSING,
+                f"volume {claim['metadata']['name']} is ReadWriteMany, but storage class {wanted or default} "
+                f"({disk}) makes disks for one node",
+                "name a class that shares files, such as NFS, EFS, Filestore or Azure Files",
             )
     if not claims:
         return Finding(Level.OK, "the chart has no volume")
@@ -111,6 +132,14 @@ def _check_secret(name: str, keys: set[str], found: Json | None) -> Finding:
     if missing := sorted(keys - set(found.get("data") or {})):
         return Finding(Level.MISSING, f"Secret {name} has no key {', '.join(missing)}", "add it")
     return Finding(Level.OK, f"Secret {name} exists")
+
+
+def _disk_provisioner(classes: Sequence[Json], name: str, claim: Json) -> str:
+    """The provisioner of a claim for many pods, where it makes disks for one node; else empty."""
+    if "ReadWriteMany" not in (claim["spec"].get("accessModes") or []):
+        return ""
+    provisioner = next((c.get("provisioner", "") for c in classes if c["metadata"]["name"] == name), "")
+    return provisioner if provisioner in DISK_PROVISIONERS else ""
 
 
 def _names(classes: Sequence[Json]) -> list[str]:

@@ -11,12 +11,17 @@ from k8s.planning.capacity import report_capacity
 from k8s.planning.nodes import NodeCapacity, count_gpus, free_resources
 from k8s.planning.pod_demand import pod_demand
 from k8s.resources.amounts import format_amount
+from k8s.resources.pod import GPU
 from k8s.resources.quantity import quantity
 
 Json = Mapping[str, Any]
 
-OLDEST_KUBERNETES = (1, 29)
 OLDEST_KUBERAY = (1, 5)
+# Older API servers prune `authOptions.secretName`, and then nothing asks for a token.
+OLDEST_FOR_TOKENS = (1, 6)
+# CUDA 13 needs it; GPU feature discovery writes the labels, of which the second is the former name.
+OLDEST_DRIVER = 580
+DRIVER_LABELS = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
 TESTED_KUBERAY = "1.7.0"
 INSTALL_KUBERAY = f"helm install kuberay-operator kuberay/kuberay-operator --version {TESTED_KUBERAY}"
 ORIGIN_KIND_LABEL = "ray.io/originated-from-crd"
@@ -46,12 +51,12 @@ class Finding:
         return f"{self.level.value:<8} {self.sentence}" + (f" -> {self.fix}" if self.fix else "")
 
 
-def check_kubernetes(version: Json) -> Finding:
-    """Check the cluster's version."""
+def check_kubernetes(version: Json, oldest: tuple[int, int]) -> Finding:
+    """Check the cluster's version against the chart's minimum."""
     found = parse_version(f"{version.get('major', '')}.{version.get('minor', '')}")
     name = f"Kubernetes {version.get('gitVersion', 'of unknown version')}"
-    if found and found < OLDEST_KUBERNETES:
-        return Finding(Level.WARNING, f"{name} is older than {_dotted(OLDEST_KUBERNETES)}", "upgrade it")
+    if found and found < oldest:
+        return Finding(Level.WARNING, f"{name} is older than {_dotted(oldest)}", "upgrade it")
     return Finding(Level.OK, name)
 
 
@@ -64,8 +69,10 @@ def check_crd(name: str, found: Json | None) -> Finding:
     return Finding(Level.OK, f"{name} is defined")
 
 
-def check_operator(deployments: Sequence[Json], ray_clusters: Sequence[Json]) -> Finding:
-    """Check that KubeRay's operator runs and is not too old."""
+def check_operator(
+    deployments: Sequence[Json], ray_clusters: Sequence[Json], service: Json | None = None
+) -> Finding:
+    """Check that KubeRay's operator runs and is not too old for the service."""
     for deployment in deployments:
         tag = operator_version(deployment)
         if not tag:
@@ -73,6 +80,10 @@ def check_operator(deployments: Sequence[Json], ray_clusters: Sequence[Json]) ->
         name = f"KubeRay's operator {tag} in namespace {deployment['metadata'].get('namespace')}"
         if not (deployment.get("status") or {}).get("availableReplicas"):
             return Finding(Level.MISSING, f"{name} is not available", "kubectl describe its deployment")
+        if _drops_tokens(tag, service):
+            sentence = f"{name} ignores the dashboard's token, so anyone who reaches it can run code"
+            fix = f"upgrade KubeRay to {_dotted(OLDEST_FOR_TOKENS)} or later; {TESTED_KUBERAY} is tested"
+            return Finding(Level.MISSING, sentence, fix)
         sentences = operator_mismatches(tag, ray_clusters)
         if sentences:
             return Finding(
@@ -134,6 +145,9 @@ def check_gpus(
     if not gpus:
         fix = "install the device plugin, or serve on CPUs (gpusPerNode: 0)"
         found.append(Finding(Level.WARNING, "no node offers a GPU", fix))
+    if old := _old_drivers(nodes):
+        fix = "upgrade the driver, or build the image on a base with an older CUDA"
+        found.append(Finding(Level.WARNING, f"{old} is older than {OLDEST_DRIVER}, which CUDA 13 needs", fix))
     if service:
         found += _check_fit(service, free_resources(nodes, []), autoscaling)
     return found
@@ -165,6 +179,25 @@ def parse_version(text: str) -> tuple[int, int] | None:
     """The major and minor number in a version, or None."""
     found = re.search(r"(\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _drops_tokens(tag: str, service: Json | None) -> bool:
+    cluster = ((service or {}).get("spec") or {}).get("rayClusterConfig") or {}
+    version = parse_version(tag)
+    asked = (cluster.get("authOptions") or {}).get("mode") == "token"
+    return asked and version is not None and version < OLDEST_FOR_TOKENS
+
+
+def _old_drivers(nodes: Sequence[Json]) -> str:
+    """The GPU nodes with drivers that are too old, and the oldest version; empty where there is none."""
+    found = {}
+    for node in nodes:
+        labels = node["metadata"].get("labels") or {}
+        version = next((labels[k] for k in DRIVER_LABELS if str(labels.get(k, "")).isdigit()), None)
+        gpus = (node["status"].get("allocatable") or {}).get(GPU)
+        if gpus and version is not None and int(version) < OLDEST_DRIVER:
+            found[node["metadata"]["name"]] = int(version)
+    return f"{', '.join(sorted(found))}: driver {min(found.values())}" if found else ""
 
 
 def _check_fit(service: Json, nodes: list[NodeCapacity], autoscaling: Autoscaling | None) -> list[Finding]:

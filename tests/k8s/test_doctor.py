@@ -1,7 +1,11 @@
 """The checks of `capstan doctor`."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from k8s.clients.chart import find_chart, minimum_kubernetes
 from k8s.planning.chart_checks import (
     check_images,
     check_ingress,
@@ -132,7 +136,75 @@ def test_storage() -> None:
     assert check_storage([named("fast")], [claim]).level is Level.OK
 
 
+@pytest.mark.parametrize(
+    ("provisioner", "modes", "level"),
+    [
+        ("ebs.csi.aws.com", ["ReadWriteMany"], Level.MISSING),
+        ("ebs.csi.aws.com", ["ReadWriteOnce"], Level.OK),
+        ("efs.csi.aws.com", ["ReadWriteMany"], Level.OK),
+    ],
+)
+def test_access_modes(provisioner: str, modes: list[str], level: Level) -> None:
+    """A volume for many pods needs a class whose provisioner shares files rather than disks."""
+    claim = {
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "cache"},
+        "spec": {"accessModes": modes},
+    }
+    default = named("disks", **{"storageclass.kubernetes.io/is-default-class": "true"})
+    assert check_storage([{**default, "provisioner": provisioner}], [claim]).level is level
+
+
+@pytest.mark.parametrize(("mode", "level"), [("token", Level.MISSING), ("disabled", Level.OK)])
+def test_tokens_need_a_recent_operator(mode: str, level: Level) -> None:
+    """An operator before 1.6 drops the token of the dashboard silently, which leaves it open."""
+    wanted = service(at("authOptions", {"mode": mode}))
+    found = check_operator([deployment("quay.io/kuberay/operator:v1.5.1")], [], wanted)
+    assert found.level is level
+
+
+@pytest.mark.parametrize(
+    ("labels", "levels"),
+    [
+        ({"nvidia.com/cuda.driver-version.major": "570"}, {Level.OK, Level.WARNING}),
+        ({"nvidia.com/cuda.driver.major": "570"}, {Level.OK, Level.WARNING}),
+        ({"nvidia.com/cuda.driver-version.major": "580"}, {Level.OK}),
+        ({}, {Level.OK}),
+    ],
+)
+def test_gpu_driver(labels: dict[str, str], levels: set[Level]) -> None:
+    """A GPU node whose driver is too old for CUDA 13 is named, where the node has its version."""
+    nodes = recorded("nodes")
+    for node in nodes:
+        node["metadata"]["labels"].update(labels)
+    found = check_gpus(nodes, [], {})
+    assert {f.level for f in found} == levels
+    if Level.WARNING in levels:
+        assert "gpu-0, gpu-1: driver 570 is older than 580" in found[-1].sentence
+
+
 def test_kubernetes_version() -> None:
-    """An old cluster is a warning."""
-    assert check_kubernetes({"major": "1", "minor": "34+", "gitVersion": "v1.34.4"}).level is Level.OK
-    assert check_kubernetes({"major": "1", "minor": "25", "gitVersion": "v1.25.0"}).level is Level.WARNING
+    """A cluster that is older than the chart allows is a warning."""
+    assert (
+        check_kubernetes({"major": "1", "minor": "34+", "gitVersion": "v1.34.4"}, (1, 30)).level is Level.OK
+    )
+    old = check_kubernetes({"major": "1", "minor": "29", "gitVersion": "v1.29.0"}, (1, 30))
+    assert (old.level, old.sentence) == (Level.WARNING, "Kubernetes v1.29.0 is older than 1.30")
+
+
+def test_the_minimum_version_is_stated_once() -> None:
+    """The chart's kubeVersion is the minimum that the doctor checks and that the documents state."""
+    chart = find_chart(None)
+    major, minor = minimum_kubernetes(chart)
+    for page in (
+        chart / "README.md",
+        chart.parents[1] / "README.md",
+        chart.parents[1] / "docs" / "deploy.md",
+    ):
+        for stated in re.findall(r"Kubernetes (\d+\.\d+) or (?:later|newer)", page.read_text()):
+            assert stated == f"{major}.{minor}", page
+
+
+def test_minimum_of_a_packed_chart(tmp_path: Path) -> None:
+    """A packed chart is checked by helm alone."""
+    assert minimum_kubernetes(tmp_path / "chart.tgz") == (0, 0)
