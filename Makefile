@@ -45,7 +45,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m service.run $(CONFIG)
 
-test: $(INSTALLED)  ## Run the tests: no GPU, network or Kubernetes; the page's need Chromium; FAST=1 takes under a minute
+test: $(INSTALLED)  ## Run the tests: no GPU, network or Kubernetes; the page's need Chromium; FAST=1 skips slow ones
 	$(BIN)/python -m pytest $(if $(FAST),-m 'not slow and not service and not browser and not e2e')
 
 coverage: $(INSTALLED)  ## Run the tests with line and branch coverage
