@@ -1,1 +1,1 @@
-"""How the embedded checkpoint was made."""
+"""Training of the embedded checkpoint."""

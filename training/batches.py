@@ -15,12 +15,12 @@ from training.prompts import random_prompt
 from training.shapes import random_image
 
 SPEC = TileSpec(size=TILE, max_tiles=MAX_TILES, min_tiles=1, thumbnail=True, mean=MEAN, std=STD)
-IGNORED = -100  # a label that the loss leaves out
+IGNORED = -100  # the loss ignores this label
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`ids`, `mask`, `labels` [B, S] and the tiles of all images [T, 3, H, W]."""
+    """A batch: `ids`, `mask` and `labels` [B, S], and the tiles of all images [T, 3, H, W]."""
 
     ids: torch.Tensor
     mask: torch.Tensor
@@ -29,13 +29,13 @@ class Batch:
 
 
 def prompt_text(prompt: str, image_tiles: int) -> str:
-    """The rendered conversation up to the answer, with a token for every image feature."""
+    """Render the conversation up to the answer, with one token for each image feature."""
     image = "<img>" + "<IMG_CONTEXT>" * (TOKENS_PER_TILE * image_tiles) + "</img>"
     return f"<|im_start|>user\n{image}\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
 
 
 class Batches(IterableDataset[Batch]):
-    """Endless batches of `size` samples, the same for the same seed."""
+    """Yield endless batches of `size` samples; the same seed gives the same batches."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, size: int, seed: int) -> None:
         self.tokenizer = tokenizer
@@ -49,14 +49,14 @@ class Batches(IterableDataset[Batch]):
 
 
 def in_background(batches: Batches) -> DataLoader[Batch]:
-    """The same batches, drawn by one process while the model trains."""
+    """Yield the same batches, drawn by another process while the model trains."""
     return DataLoader(
         batches, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
     )
 
 
 def seen(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """What the model takes for images, each its tiles as uint8 [T, H, W, 3]: float32 [T, 3, H, W]."""
+    """Convert the tiles of each image, uint8 [T, H, W, 3], to model input, float32 [T, 3, H, W]."""
     device = torch.device("cpu")
     return pixels(images, Normaliser.of(SPEC, device), device)
 

@@ -1,4 +1,4 @@
-"""A checkpoint that captions images through transformers' own `generate`."""
+"""A checkpoint that captions images with transformers' `generate`."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ LONGEST_CAPTION = 24
 
 
 class Captioner:
-    """A checkpoint in float32 on the CPU, as it is after its round trip through bfloat16."""
+    """A checkpoint in float32 on the CPU, after its round trip through bfloat16."""
 
     def __init__(self, directory: Path) -> None:
         self.model = InternVLForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The embedded model's shape, and how it is saved in InternVL's `-hf` layout."""
+"""The shape of the embedded model, saved in InternVL's `-hf` layout."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> InternVLForConditionalGeneration:
-    """A model of about a million parameters with random weights."""
+    """Build a model of about a million parameters with random weights."""
     vision = InternVLVisionConfig(
         hidden_size=96,
         num_hidden_layers=3,
@@ -59,7 +59,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> InternVLForConditionalGener
 
 
 def save(model: InternVLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Turn the model to bfloat16 and write it, with tokenizer and processor, as the hub would hold it."""
+    """Convert the model to bfloat16 and save it with tokenizer and processor, as on the hub."""
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )

@@ -1,4 +1,4 @@
-"""Measures a checkpoint on images that training never saw: `python -m training.evaluate DIRECTORY`."""
+"""Evaluates a checkpoint on images that training never saw: `python -m training.evaluate DIRECTORY`."""
 
 import argparse
 from collections import Counter
@@ -17,7 +17,7 @@ from training.captioner import Captioner
 from training.prompts import PROMPTS
 from training.shapes import draw, random_image, random_scene
 
-# Training draws from the seeds near 1, its held-out images from those near 500,000.
+# Training uses seeds near 1, its held-out images seeds near 500,000.
 FIRST_SEED = 900_000
 BATCH = 32
 UNSEEN_PROMPT = "Kindly summarise this drawing for somebody who cannot see it."
@@ -27,13 +27,13 @@ Draw = Callable[[np.random.Generator], Drawn]
 
 
 def sized(rng: np.random.Generator, *, width: int = 112, height: int = 112, smooth: bool = False) -> Drawn:
-    """An uncompressed drawing of the given size."""
+    """Draw an image of the given size, without compression."""
     scene = random_scene(rng)
     return draw(scene, rng, width=width, height=height, smooth=smooth), scene.caption
 
 
 def of_tiles(rng: np.random.Generator, *, count: int) -> Drawn:
-    """A drawing of the training distribution that is cut into `count` tiles, the thumbnail among them."""
+    """Draw an image like those of training that gives `count` tiles, including the thumbnail."""
     while True:
         image, caption = random_image(rng)
         if tile_count(*image.size, SPEC) == count:
@@ -42,7 +42,7 @@ def of_tiles(rng: np.random.Generator, *, count: int) -> Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a kind of image and the prompt that goes with it."""
+    """One row of the table: a kind of image and its prompt."""
 
     name: str
     draw: Draw
@@ -50,7 +50,7 @@ class Row:
 
 
 LARGE = ((336, 336), (448, 448), (448, 224), (224, 448))
-# One tile, and four: shapes of images that training hardly drew.
+# One tile, and four: image shapes that training rarely drew.
 RARE = ((64, 64), (300, 100))
 ROWS = (
     Row("112 x 112, hard edges, the service's prompt", sized),
@@ -66,7 +66,7 @@ ROWS = (
 
 
 def answers(captioner: Captioner, row: Row, *, count: int, seed: int) -> Iterator[tuple[str, str]]:
-    """The true caption of each of `count` new images, and the one that was given."""
+    """Return the true and the generated caption of each of `count` new images."""
     rng = np.random.default_rng(seed)
     for first in range(0, count, BATCH):
         drawn = [row.draw(rng) for _ in range(min(BATCH, count - first))]
@@ -75,12 +75,12 @@ def answers(captioner: Captioner, row: Row, *, count: int, seed: int) -> Iterato
 
 
 def accuracy(captioner: Captioner, row: Row, *, count: int, seed: int) -> float:
-    """The share of `count` new images whose caption is right to the last character."""
+    """Return the share of `count` new images with an exactly correct caption."""
     return sum(truth == given for truth, given in answers(captioner, row, count=count, seed=seed)) / count
 
 
 def confusions(pairs: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """The words that were taken for others: (true word, word given)."""
+    """Count the wrong words: (true word, generated word)."""
     found = Counter[tuple[str, str]]()
     for truth, given in pairs:
         words = zip(truth.split(), given.split(), strict=False)
@@ -89,7 +89,7 @@ def confusions(pairs: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
 
 
 def main() -> None:
-    """Print a table of accuracies, then the words taken for others."""
+    """Print a table of accuracies, then the confused words."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="the checkpoint")
     parser.add_argument("--count", type=int, default=1000, help="images of each kind")

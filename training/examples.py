@@ -8,7 +8,7 @@ import numpy as np
 
 from training.shapes import Scene, draw
 
-# File name, width and height in pixels, what it shows.
+# File name, width and height in pixels, content.
 EXAMPLES: tuple[tuple[str, int, int, Scene], ...] = (
     ("shapes.png", 448, 224, Scene((("red", "circle"), ("blue", "square")), side_by_side=True)),
     ("stacked.png", 336, 336, Scene((("yellow", "triangle"), ("purple", "circle")), side_by_side=False)),
@@ -29,7 +29,7 @@ def write(directory: Path) -> None:
 
 
 def main() -> None:
-    """Read the command line and draw."""
+    """Parse the command line and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path, help="where the images go")
     write(parser.parse_args().directory)

@@ -1,4 +1,4 @@
-"""The prompts that the embedded model has seen, so that its answer does not hang on their words."""
+"""The prompts of training, varied so that the answer does not depend on their wording."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz      ,.?!"
 
 
 def random_prompt(rng: np.random.Generator) -> str:
-    """A prompt of the list, the service's default and the plainest more often, or now and then noise."""
+    """Draw a prompt: the service's default and the plainest more often, and sometimes noise."""
     chance = rng.random()
     if chance < 0.3:
         return PROMPTS[0]

@@ -1,4 +1,4 @@
-"""How training is going: a bar where there is a terminal, plain lines where there is none."""
+"""Progress of training: a bar in a terminal, plain lines elsewhere."""
 
 from types import TracebackType
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-# The share of the newest batch in the running loss.
+# The weight of the newest batch in the running loss.
 NEWEST = 0.02
 
 
@@ -31,12 +31,12 @@ class Report:
         self.bar.stop()
 
     def step(self, number: int, *, loss: float, progress: float) -> None:
-        """Count a batch; `progress` is the share of the training that is done."""
+        """Report a batch; `progress` is the completed share of the training."""
         self.loss = loss if self.loss is None else self.loss + NEWEST * (loss - self.loss)
         self.bar.update(self.task, completed=progress, description=f"step {number}, {self._label()}")
 
     def measured(self, number: int, *, accuracy: float, seconds: float, progress: float) -> None:
-        """Take the accuracy on held-out images; without a terminal, print a line of it."""
+        """Report the accuracy on held-out images; without a terminal, print it."""
         self.held_out = accuracy
         if not self.console.is_terminal:
             left = seconds / max(progress, 1e-6) * (1 - progress)

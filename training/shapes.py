@@ -1,4 +1,4 @@
-"""Drawn images of two shapes, each with the caption that is true of it."""
+"""Drawn images of two shapes and their captions."""
 
 import io
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle")
 
-# Drawn this much larger and scaled down where edges are to be smooth.
+# Smooth edges come from drawing this much larger and scaling down.
 OVERSAMPLING = 2
 
 
@@ -29,13 +29,13 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """The sentence that is true of the scene."""
+        """The caption of the scene."""
         (colour_1, shape_1), (colour_2, shape_2) = self.names
         return f"a {colour_1} {shape_1} {'left of' if self.side_by_side else 'above'} a {colour_2} {shape_2}"
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """A scene, each of the 648 as likely as the others."""
+    """Draw one of the 648 scenes, all equally likely."""
     colours, pick = list(COLOURS), rng.integers
     first = (colours[pick(len(COLOURS))], SHAPES[pick(len(SHAPES))])
     second = (colours[pick(len(COLOURS))], SHAPES[pick(len(SHAPES))])
@@ -45,7 +45,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
 def draw(
     scene: Scene, rng: np.random.Generator, *, width: int = 112, height: int = 112, smooth: bool = False
 ) -> Image.Image:
-    """Draw a scene with jitter of place, size, colour and background; RGB, `width` x `height` pixels."""
+    """Draw a scene with jittered position, size, colour and background; RGB, `width` x `height` pixels."""
     factor = OVERSAMPLING if smooth else 1
     w, h = width * factor, height * factor
     grey = int(rng.integers(60, 110))

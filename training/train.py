@@ -1,4 +1,4 @@
-"""Trains the embedded model from nothing: `python -m training.train --out DIRECTORY`."""
+"""Trains the embedded model from scratch: `python -m training.train --out DIRECTORY`."""
 
 import argparse
 import math
@@ -21,14 +21,14 @@ WEIGHT_DECAY = 0.02
 LARGEST_GRADIENT = 1.0
 MEASURE_STEPS = 100
 
-# Training draws from its seed, the held-out images from one this much later.
+# Held-out images use the seed of training plus this offset.
 HELD_OUT_SEED = 500_000
 HELD_OUT_BATCHES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to train: `steps` batches of `batch_size` images, or as many as fit into `minutes`.
+    """How long to train: `steps` batches of `batch_size` images, or as many as fit in `minutes`.
 
     The same seed gives the same first weights and the same images in the same order.
     """
@@ -40,11 +40,11 @@ class Plan:
     background: bool = True
 
     def progress(self, step: int, seconds: float) -> float:
-        """The share of the training that is done, by steps or by time, whichever is further."""
+        """The completed share of the training, by steps or by time, whichever is further."""
         return min(1.0, max(step / self.steps, seconds / (60 * self.minutes)))
 
     def learning_rate(self, step: int, seconds: float) -> float:
-        """A short rise, then half a cosine down to nothing, after `step` batches."""
+        """Return the learning rate after `step` batches: a short warm-up, then a cosine to zero."""
         rising = min(WARMUP_STEPS, self.steps // 10)
         if step < rising:
             return PEAK_RATE * step / rising
@@ -53,7 +53,7 @@ class Plan:
 
 
 def measure(model: InternVLForConditionalGeneration, batch: Batch) -> tuple[torch.Tensor, float]:
-    """The loss of a batch, and the share of captions that are right to the last token."""
+    """Return the loss of a batch and the share of captions with every token correct."""
     out = model(input_ids=batch.ids, attention_mask=batch.mask, pixel_values=batch.pixels)
     logits, labels = out.logits[:, :-1], batch.labels[:, 1:]  # [B, S-1, V], [B, S-1]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
@@ -63,7 +63,7 @@ def measure(model: InternVLForConditionalGeneration, batch: Batch) -> tuple[torc
 
 @torch.inference_mode()
 def held_out_accuracy(model: InternVLForConditionalGeneration, batches: list[Batch]) -> float:
-    """The share of held-out captions that are right, with the right words before each."""
+    """Return the share of correct held-out captions, with teacher forcing."""
     return sum(measure(model, batch)[1] for batch in batches) / len(batches)
 
 
@@ -110,7 +110,7 @@ def _fit(
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser, planned = argparse.ArgumentParser(description=__doc__), Plan()
     parser.add_argument("--out", type=Path, required=True, help="directory for the checkpoint")
     parser.add_argument("--steps", type=int, default=planned.steps, help="batches to train on")

@@ -1,4 +1,4 @@
-"""The tokenizer of the embedded model: byte-level BPE, a few hundred pieces, InternVL's special tokens."""
+"""The tokenizer of the embedded model: byte-level BPE, a few hundred tokens, InternVL's special tokens."""
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -30,7 +30,7 @@ def _sentences() -> list[str]:
         for shape in SHAPES
         for relation in ("left of", "above")
     ]
-    # Whole words of captions and of the commonest prompts become one token each.
+    # Each word of the captions and of the most common prompts becomes one token.
     return (
         [f"{role}\n" for role in ("user", "assistant", "system")] * 40
         + captions * 8
@@ -40,7 +40,7 @@ def _sentences() -> list[str]:
 
 
 def build() -> PreTrainedTokenizerFast:
-    """Train the tokenizer; any UTF-8 text can be encoded, and comes back."""
+    """Train the tokenizer; any UTF-8 text survives encoding and decoding."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
