@@ -13,6 +13,7 @@ from k8s.clients.kubernetes import KubernetesClient
 from tests.k8s.objects import Json
 
 NAMESPACE = "captions"
+LISTS = ("events", "pods", "rayclusters")
 
 
 class Answer:
@@ -58,6 +59,9 @@ class ApiServer(ApiClient):
         if method == "POST":
             return self._create(f"{path}/{body['metadata']['name']}", body)
         key = path.removesuffix("/status")
+        if key not in self.objects and path.rpartition("/")[2] in LISTS:
+            inside = [o for p, o in self.objects.items() if p.startswith(f"{path}/")]
+            return Answer(200, {"items": inside})
         if key not in self.objects:
             return Answer(404, {"message": f"{path} not found"})
         return self._answer(method, key, body)
