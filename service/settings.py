@@ -86,7 +86,10 @@ class Settings(BaseSettings):
         ),
     )
     decode_timeout: float = Field(
-        10.0, gt=0.0, le=3600.0, description="CPU seconds for one image; thrice as many by the clock."
+        10.0,
+        gt=0.0,
+        le=3600.0,
+        description="CPU seconds to decode one image; three times that in wall-clock time.",
     )
 
     max_concurrent_sequences: int = Field(
