@@ -9,6 +9,8 @@ from bench import gpu
 from bench.__main__ import main
 from bench.figures import HEADER
 
+pytestmark = pytest.mark.slow
+
 
 def measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str

@@ -5,6 +5,7 @@
 import struct
 import zlib
 
+import pytest
 from hypothesis import strategies as st
 
 from service.errors import ErrorCode, RequestError
@@ -21,6 +22,8 @@ from tests.support.images import (
     saved,
     sixteen_bits,
 )
+
+pytestmark = pytest.mark.slow
 
 # Small, so that an example is quick and a limit that does not hold shows.
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=250_000, max_side=2_000)

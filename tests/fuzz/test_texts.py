@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -15,6 +16,8 @@ from service.media.decode import ImageLimits
 from service.media.sources import decode_base64, read_path
 from service.media.url_policy import UrlRefused, UrlRules, is_public, parse_url
 from tests.fuzz.conftest import Fuzz
+
+pytestmark = pytest.mark.slow
 
 LIMITS = ImageLimits(max_bytes=300)
 

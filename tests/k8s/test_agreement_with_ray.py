@@ -9,6 +9,8 @@ from k8s.planning.effects import classify
 from k8s.planning.plan import Effect
 from tests.k8s.objects import Json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "fields",

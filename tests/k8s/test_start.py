@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LISTS_MODULES = """
 import sys
 sys.argv[0] = "capstan"

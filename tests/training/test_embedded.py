@@ -14,6 +14,8 @@ from training.evaluate import Draw, Row, answers, confusions, sized
 from training.prompts import PROMPTS
 from training.shapes import random_image
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples" / "images"
 CAPTIONS: dict[str, str] = json.loads((EXAMPLES / "captions.json").read_text())
 

@@ -11,6 +11,8 @@ from training import vocabulary
 from training.batches import IGNORED, Batches
 from training.train import Plan, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30
 # Prints its process, then stops on SIGINT alone, with status 7.
 INTERRUPTIBLE = """

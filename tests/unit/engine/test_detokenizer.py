@@ -47,6 +47,7 @@ def test_the_pieces_together_are_the_text(kind: str, text: str) -> None:
     assert "".join(pieces(Detokenizer(tokenizer), ids)) == tokenizer.decode(ids, skip_special_tokens=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @given(chance=st.randoms(use_true_random=False))
 def test_special_tokens_within_an_answer_leave_no_trace(kind: str, chance: Random) -> None:

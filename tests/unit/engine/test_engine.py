@@ -52,6 +52,7 @@ def mixed_requests(count: int, seed: int) -> list[Request]:
     return found
 
 
+@pytest.mark.slow
 def test_answers_equal_generate_whatever_the_batch_and_the_arrival() -> None:
     """Greedy text equals `generate` token for token for requests of all sorts that arrive at any time."""
     requests = mixed_requests(40, seed=1)
@@ -70,6 +71,7 @@ def test_answers_equal_generate_whatever_the_batch_and_the_arrival() -> None:
         assert asyncio.run(arrive_at_random(engine)) == expected
 
 
+@pytest.mark.slow
 def test_a_prompt_read_in_chunks_gives_the_same_answer() -> None:
     """However small the chunks in which a prompt is read, the answer is that of `generate`."""
     request = ask(picture(5), "What is " * 50)
@@ -105,6 +107,7 @@ def test_usage_and_finish_reason_are_told() -> None:
     assert whole.usage.prompt_tokens == cut.usage.prompt_tokens > 20
 
 
+@pytest.mark.slow
 def test_a_stop_string_ends_the_text_before_it() -> None:
     """The text ends before the first stop string."""
     with running() as engine:
@@ -114,6 +117,7 @@ def test_a_stop_string_ends_the_text_before_it() -> None:
     assert cut.finish_reason is FinishReason.STOP
 
 
+@pytest.mark.slow
 def test_a_stream_gives_the_same_text_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pieces of a stream join to the whole text, and its completion follows."""
     read = threading.Event()
@@ -209,6 +213,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers(request_: Request, field
     assert (caught.value.code, caught.value.field) == (ErrorCode.CONTEXT_LENGTH_EXCEEDED, field)
 
 
+@pytest.mark.slow
 def test_a_default_limit_is_shortened_to_what_fits() -> None:
     """Where nobody asked for max_tokens, the answer gets what the context leaves."""
     with running(without_stops(), cache_bytes=2 * 2**20) as engine:
@@ -217,6 +222,7 @@ def test_a_default_limit_is_shortened_to_what_fits() -> None:
         assert total == engine.describe().context_length < 4096
 
 
+@pytest.mark.slow
 def test_a_bad_image_fails_alone() -> None:
     """A request whose image cannot be decoded is refused while others are answered."""
 
@@ -233,6 +239,7 @@ def test_a_bad_image_fails_alone() -> None:
     assert bad.code is ErrorCode.UNSUPPORTED_IMAGE
 
 
+@pytest.mark.slow
 def test_a_failing_step_ends_its_requests_and_not_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a step throws becomes an error of those that took part; the next request is answered."""
     with running() as engine:

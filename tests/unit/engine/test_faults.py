@@ -22,6 +22,7 @@ def runner_of(engine: Engine) -> DirectRunner:
     return runner
 
 
+@pytest.mark.slow
 def test_one_prompt_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of prompts that are read together, only the one at fault ends in an error."""
     poison = "poison " * 3
@@ -51,6 +52,7 @@ def test_one_prompt_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPa
         assert engine.stats().slots_free == 64
 
 
+@pytest.mark.slow
 def test_the_loops_end_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the loop itself fails, waiting requests end in an error, new ones are refused, check() raises."""
 
@@ -73,6 +75,7 @@ def test_the_loops_end_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
             engine.check()
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_is_told_by_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """check() raises while a step lasts longer than allowed, and no more once it has ended."""
     inside, go_on = threading.Event(), threading.Event()
@@ -119,6 +122,7 @@ def test_an_engine_that_has_not_started_refuses() -> None:
     engine.close(1)
 
 
+@pytest.mark.slow
 def test_deadlines_within_a_shared_run_are_each_their_own() -> None:
     """A hasty request that shares a patient one's run is late alone."""
 

@@ -22,6 +22,7 @@ def _fallback(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"service.engine.runner.{runner}.serves", lambda _: False)
 
 
+@pytest.mark.slow
 def test_batches_of_generate_give_what_generate_gives_alone() -> None:
     """Requests of all sorts, padded into batches, are answered as each would be alone."""
     requests = mixed_requests(12, seed=8)

@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+import pytest
 
 from service.engine.engine import Engine
 from service.engine.features import FeatureCache
@@ -15,6 +16,7 @@ from tests.unit.engine.running import DECODER, ask, by_generate, embedded, pictu
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
+@pytest.mark.slow
 def test_a_known_image_is_not_decoded_again() -> None:
     """Asked again about the same image, the same or something else, the engine needs no pixels of it."""
     decoded = list[bytes]()
@@ -38,6 +40,7 @@ def test_a_known_image_is_not_decoded_again() -> None:
     assert both.usage.image_tiles == 10
 
 
+@pytest.mark.slow
 def test_a_new_image_beside_a_known_one_is_computed_alone() -> None:
     """Of several images only those that are not known are computed, and the answer is the same."""
     with running() as engine:
@@ -50,6 +53,7 @@ def test_a_new_image_beside_a_known_one_is_computed_alone() -> None:
     assert alone == beside
 
 
+@pytest.mark.slow
 def test_the_bound_of_tiles_is_part_of_what_an_image_is() -> None:
     """The same image cut otherwise has other features."""
     with running() as engine:
@@ -58,6 +62,7 @@ def test_the_bound_of_tiles_is_part_of_what_an_image_is() -> None:
     assert (first.usage.image_tiles, second.usage.image_tiles) == (5, 1)
 
 
+@pytest.mark.slow
 def test_no_more_is_prepared_than_is_soon_wanted() -> None:
     """While all slots are taken, only as many requests as there are slots wait with their tiles."""
 
@@ -83,6 +88,7 @@ def test_no_more_is_prepared_than_is_soon_wanted() -> None:
     assert waiting == 18
 
 
+@pytest.mark.slow
 def test_tiles_and_features_are_let_go_of_once_read() -> None:
     """A run whose prompt has been read keeps neither the tiles of its images nor their features."""
     with running(without_stops()) as engine:
@@ -119,6 +125,7 @@ def test_an_image_is_known_only_with_its_features() -> None:
         assert run.inputs.tiles
 
 
+@pytest.mark.slow
 def test_a_greedy_client_does_not_hold_up_another() -> None:
     """Two requests that come after thirty of another client are answered among the first."""
 

@@ -120,6 +120,7 @@ def test_too_long_a_sequence_never_gets_a_row(tokens: int) -> None:
     assert pools.largest == 100
 
 
+@pytest.mark.slow
 @given(
     size=st.integers(1, 3000),
     rows=st.integers(1, 8),

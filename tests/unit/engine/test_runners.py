@@ -19,6 +19,8 @@ from tests.support.checkpoints import make_internvl
 from tests.unit.engine.running import ask, by_generate, picture, running
 from tests.unit.engine.test_engine import answer
 
+pytestmark = pytest.mark.slow
+
 # The language model, what sets it apart, and the runner that it gets.
 FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "llama": ("llama", {"attention_bias": True, "mlp_bias": True}, "direct"),

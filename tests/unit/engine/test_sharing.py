@@ -2,12 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from service.engine.engine import Engine
 from service.engine.request import Completion
 from tests.unit.engine.running import ask, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
+@pytest.mark.slow
 def test_identical_requests_in_flight_share_one_run() -> None:
     """Greedy requests that are alike are computed once and answered each, and one may still be cancelled."""
 

@@ -3,11 +3,15 @@
 import asyncio
 import random
 
+import pytest
+
 from service.engine.engine import Engine
 from service.engine.request import EncodedImage, Request
 from service.errors import RequestError
 from tests.unit.engine.running import ask, running
 from tests.unit.engine.test_engine import mixed_requests, until
+
+pytestmark = pytest.mark.slow
 
 SOAK_REQUESTS = 5000
 SOAK_SECONDS = 15

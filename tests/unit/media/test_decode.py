@@ -159,6 +159,7 @@ OUTCOMES = ("RGB", "invalid_image", "unsupported_image", "image_too_large")
 places = st.integers(0, 10_000)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     """Any bytes give an image or a RequestError."""

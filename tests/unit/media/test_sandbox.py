@@ -19,6 +19,8 @@ from service.media.sandbox.worker import Bounds
 from service.media.tiles import TileSpec
 from tests.support.images import photo, png, saved
 
+pytestmark = pytest.mark.slow
+
 LIMITS = ImageLimits(max_bytes=2**20, max_pixels=1_000_000)
 SECONDS = 0.3
 

@@ -4,6 +4,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 20.0
 
 RANK = """

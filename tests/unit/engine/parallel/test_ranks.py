@@ -21,6 +21,8 @@ from tests.support.checkpoints import make_internvl
 from tests.unit.engine.running import DECODER, ask, by_generate, picture
 from tests.unit.engine.test_engine import answer
 
+pytestmark = pytest.mark.slow
+
 START_SECONDS = 240.0
 LOSS_SECONDS = 10.0
 

@@ -102,6 +102,7 @@ def test_ordinary_text_is_encoded_as_ever(model: LoadedModel, request: Any, text
     assert built.input_ids == model.tokenizer(expected_prompt(model, request, text, 1))["input_ids"]
 
 
+@pytest.mark.slow
 @QUICK
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3))
 def test_no_text_changes_images_or_turns(model: LoadedModel, texts: list[str]) -> None:

@@ -36,6 +36,7 @@ KINDS = ("plain", "prepend", "first", "always")
 ORDINARY = st.text(alphabet="ab <e", max_size=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None)
 @given(first=ORDINARY, second=ORDINARY, rstrip=st.booleans())
