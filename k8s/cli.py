@@ -9,6 +9,7 @@ import typer
 from k8s.clients.chart import Values, find_chart
 from k8s.clients.process import redact
 from k8s.commands import keys
+from k8s.commands.align import align
 from k8s.commands.deploy import deploy as run_deploy
 from k8s.commands.doctor import doctor as run_doctor
 from k8s.commands.history import history as show_history
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 
 app.add_typer(keys.app)
+app.command(short_help="Bring the running cluster's pools to the release.")(align)
 
 
 def _version(requested: bool) -> None:

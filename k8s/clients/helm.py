@@ -58,13 +58,18 @@ class Release:
         return documents(json.loads(out).get("manifest", ""))
 
     def upgrade(self, chart: Path, values: Values, description: str) -> int:
-        """Install or upgrade, without waiting for pods. Returns the revision's number."""
-        out = self._helm(*self._upgrade(chart, values), "--description", description, "--output", "json")
+        """Install or upgrade, without waiting for pods. Returns the revision's number.
+
+        Without hooks, as the chart's own only does what a rollout does.
+        """
+        flags = ["--no-hooks", "--description", description, "--output", "json"]
+        out = self._helm(*self._upgrade(chart, values), *flags)
         return int(json.loads(out)["version"])
 
     def rollback(self, revision: int) -> None:
         """Apply a former revision as a new one."""
-        self._helm("rollback", self.name, str(revision), "--history-max", str(KEPT_REVISIONS))
+        flags = ["--no-hooks", "--history-max", str(KEPT_REVISIONS)]
+        self._helm("rollback", self.name, str(revision), *flags)
 
     def uninstall(self) -> None:
         """Remove the release and its objects."""

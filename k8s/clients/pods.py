@@ -1,11 +1,14 @@
-"""The client for pods: HTTP through a port-forward, and logs.
+"""The client for pods: HTTP through a port-forward or directly, and logs.
 
 A port-forward goes through the kubelet, so it works where this machine cannot reach pods, and where
-NetworkPolicies forbid it.
+NetworkPolicies forbid it. A pod of the cluster connects directly, so its account needs no right to forward.
 """
 
 import http.client
 import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -32,10 +35,11 @@ class Answer:
 
 
 class Pods:
-    """HTTP and logs of the pods in one namespace."""
+    """HTTP and logs of the pods in one namespace; `direct` connects to their addresses."""
 
-    def __init__(self, client: KubernetesClient) -> None:
+    def __init__(self, client: KubernetesClient, *, direct: bool = False) -> None:
         self._client = client
+        self._direct = direct
 
     def request(
         self,
@@ -49,19 +53,19 @@ class Pods:
         timeout_s: float = 10.0,
     ) -> Answer:
         """The answer of a pod's port. Raises UnreachableError without one within `timeout_s` seconds."""
-        forward = self._forward(pod, port, timeout_s)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        connect = self._connected if self._direct else self._forwarded
         try:
-            connection.sock = forward.socket(port)
-            connection.sock.settimeout(timeout_s)
-            connection.request(method, path, body=body, headers={"Connection": "close", **(headers or {})})
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.read())
+            with connect(pod, port, timeout_s) as opened:
+                opened.settimeout(timeout_s)
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+                connection.sock = opened
+                connection.request(
+                    method, path, body=body, headers={"Connection": "close", **(headers or {})}
+                )
+                answer = connection.getresponse()
+                return Answer(answer.status, answer.read())
         except (http.client.HTTPException, OSError) as error:
             raise UnreachableError(f"pod {pod}:{port} does not answer ({type(error).__name__})") from None
-        finally:
-            connection.close()
-            forward.close()
 
     def dashboard(self, head: str, token: str | None) -> dict[str, Any] | None:
         """Serve's applications from a head pod's dashboard; None where it does not answer yet."""
@@ -87,6 +91,20 @@ class Pods:
             return self._client.text(path, **query).splitlines()
         except ClusterError:
             return []
+
+    @contextmanager
+    def _connected(self, pod: str, port: int, timeout_s: float) -> Iterator[socket.socket]:
+        found = self._client.get(f"{self._client.core}/pods/{pod}")
+        address = (found.get("status") or {}).get("podIP")
+        if not address:
+            raise UnreachableError(f"pod {pod} has no address yet")
+        with socket.create_connection((address, port), timeout_s) as opened:
+            yield opened
+
+    @contextmanager
+    def _forwarded(self, pod: str, port: int, timeout_s: float) -> Iterator[socket.socket]:
+        with closing(self._forward(pod, port, timeout_s)) as forward:
+            yield forward.socket(port)
 
     def _forward(self, pod: str, port: int, timeout_s: float) -> "PortForward":
         import websocket  # noqa: PLC0415 - the client takes a second, which --help does not have

@@ -1,21 +1,95 @@
 """Aligning the serving RayCluster with the RayService in the fields that KubeRay ignores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from k8s.clients.kubernetes import KubernetesClient
-from k8s.planning.ray_cluster import UNHASHED_IN_HEAD
+from k8s.clients.retry import INTERVAL_S, Clock
+from k8s.errors import RefusedError, RolloutError
+from k8s.planning.ray_cluster import UNHASHED_IN_HEAD, same_cluster
+from k8s.planning.target import Target, fixed_pools
 from k8s.resources.pod import Pod
+from k8s.resources.rayservice import RayService, serve_applications
 from k8s.resources.snapshot import Snapshot
+from k8s.rollout.observer import Observer
 from k8s.rollout.propose import serving_cluster
+from k8s.rollout.watch import watch
 
 Json = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def align_release(
+    client: KubernetesClient, observer: Observer, say: Say, *, timeout_s: float, clock: Clock
+) -> None:
+    """Give the serving RayCluster the counts, bounds and tolerations of the RayService: up first, down last.
+
+    A pool shrinks once every replica runs that Serve is to run, and loses only pods without one. Idempotent.
+    Raises RefusedError where the RayService does not exist, and RolloutError where the cluster is not aligned
+    within `timeout_s` seconds.
+    """
+    end = clock.monotonic() + timeout_s
+    service = _observed(observer, end, clock)
+    status, wanted = RayService.from_api(service), service["spec"]["rayClusterConfig"]
+    ray_cluster = serving_cluster(client, service)
+    if ray_cluster is None:
+        say("no RayCluster serves yet; KubeRay starts it with the configured pods")
+        return
+    if status.pending or not same_cluster(ray_cluster["spec"], wanted):
+        say(f"KubeRay replaces RayCluster {status.active}; the new one starts with the configured pods")
+        return
+    current = worker_counts(ray_cluster["spec"])
+    for pool, count in fixed_pools(service).items():
+        change = f"{current[pool]} -> {count}" if count != current[pool] else f"{count}, as configured"
+        say(f"pool {pool}: worker pods {change}")
+    align(client, service, say, shrink=False)
+    ray_cluster = serving_cluster(client, service)
+    if ray_cluster is None or cluster_patch(ray_cluster["spec"], wanted, shrink=True, idle={}) is None:
+        return
+    target = Target(status.generation, serve_applications(service))
+    left_s = end - clock.monotonic()
+    seen = watch(observer.snapshot, target, timeout_s=left_s, say=say, clock=clock)
+    _check_surplus(worker_counts(ray_cluster["spec"]), fixed_pools(service), idle_pods(seen))
+    align(client, service, say, shrink=True, seen=seen)
+
+
+def worker_counts(ray_cluster: Json) -> dict[str, int]:
+    """The worker pods that each pool of a RayCluster's spec is to have."""
+    return {g["groupName"]: g.get("replicas") or 0 for g in ray_cluster.get("workerGroupSpecs") or []}
+
+
+def _observed(observer: Observer, end: float, clock: Clock) -> Json:
+    """The RayService, once KubeRay has seen its newest generation."""
+    while True:
+        service = observer.service()
+        if service is None:
+            raise RefusedError("the RayService does not exist; check --release and --namespace")
+        status = RayService.from_api(service)
+        if status.observed_generation >= status.generation:
+            return service
+        if clock.monotonic() >= end:
+            raise RolloutError(
+                f"KubeRay has not seen generation {status.generation} of RayService {status.name}; "
+                "check that its operator runs (capstan doctor)"
+            )
+        clock.sleep(INTERVAL_S)
+
+
+def _check_surplus(current: Mapping[str, int], wanted: Mapping[str, int], idle: dict[str, list[str]]) -> None:
+    """Raise RolloutError where a pool would lose a pod that holds a replica."""
+    for pool, count in wanted.items():
+        surplus, free = current.get(pool, 0) - count, len(idle.get(pool, []))
+        if surplus > free:
+            raise RolloutError(
+                f"pool {pool} is to lose {surplus} of {current[pool]} worker pods, but only {free} hold no "
+                "replica; nothing was deleted. Lower the replicas of its models, or raise its pods"
+            )
 
 
 def align(
     client: KubernetesClient,
     service: Json,
-    say: Callable[[str], None],
+    say: Say,
     *,
     shrink: bool,
     seen: Snapshot | None = None,

@@ -43,9 +43,16 @@ def cached() -> Rendered:
     return render(CACHED)
 
 
+def download_job(rendered: Rendered) -> dict[str, Any]:
+    """The Job that downloads the models."""
+    (found,) = [o for o in rendered.objects if o["kind"] == "Job" and "-download-" in o["metadata"]["name"]]
+    return found
+
+
 def test_default_objects(default: Rendered) -> None:
     """Without values there are these kinds; the budget is for the head."""
-    kinds = {"RayService", "ServiceAccount", "NetworkPolicy", "Pod", "PodDisruptionBudget"}
+    align = {"Job", "Role", "RoleBinding"}
+    kinds = {"RayService", "ServiceAccount", "NetworkPolicy", "Pod", "PodDisruptionBudget", *align}
     assert default.kinds() == kinds
     assert default.one("PodDisruptionBudget")["metadata"]["name"] == "test-head"
 
@@ -92,7 +99,7 @@ def test_the_cache_is_shared_by_workers_and_job(cached: Rendered) -> None:
     """Workers and the download Job mount the same claim; the head does not."""
     claim = {"name": "cache", "persistentVolumeClaim": {"claimName": "test-models"}}
     assert claim in cached.worker("gpu")["volumes"]
-    assert claim in cached.one("Job")["spec"]["template"]["spec"]["volumes"]
+    assert claim in download_job(cached)["spec"]["template"]["spec"]["volumes"]
     assert claim not in cached.head["volumes"]
     kept = cached.one("PersistentVolumeClaim")["metadata"]["annotations"]
     assert kept == {"helm.sh/resource-policy": "keep"}
@@ -102,7 +109,7 @@ def test_the_job_downloads_the_models_from_the_hub(cached: Rendered) -> None:
     """The list of downloads has the hub models with the variable of the token, and no Secret."""
     listed = yaml.safe_load(cached.one("ConfigMap", "test-download")["data"]["models.json"])
     assert listed == [{"source": "OpenGVLab/InternVL2-8B", "revision": "abc", "token": "TOKEN_0"}]
-    (container,) = cached.one("Job")["spec"]["template"]["spec"]["containers"]
+    (container,) = download_job(cached)["spec"]["template"]["spec"]["containers"]
     named = {e["name"]: e.get("valueFrom") for e in container["env"]}
     assert named["TOKEN_0"] == {"secretKeyRef": {"name": "token", "key": "token"}}
 
@@ -111,7 +118,7 @@ def test_a_new_revision_makes_a_new_job_and_keeps_the_pods() -> None:
     """A new revision makes a new Job, because a Job is immutable, and leaves the pod templates alone."""
     other = {**CACHED, "models": {**CACHED["models"], "hub": {**CACHED["models"]["hub"], "revision": "def"}}}
     first, second = render(CACHED), render(other)
-    assert first.one("Job")["metadata"]["name"] != second.one("Job")["metadata"]["name"]
+    assert download_job(first)["metadata"]["name"] != download_job(second)["metadata"]["name"]
     assert first.cluster == second.cluster
 
 

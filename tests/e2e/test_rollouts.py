@@ -13,6 +13,7 @@ from kubernetes import config
 
 from tests.e2e.commands import run
 from tests.e2e.relay import Relay
+from tests.e2e.release import CHART
 from tests.e2e.site import Ended, Site, ground
 from tests.e2e.waiting import until
 
@@ -47,6 +48,17 @@ def test_scale_up_then_down(site: Site) -> None:
         assert len(site.workers()) == 2
         assert site.run("scale", "shapes", "1").code == 0
         assert len(site.workers()) == 1
+    assert load.failed == []
+    assert len(site.clusters()) == 1
+
+
+def test_helm_alone_scales_up_then_down(site: Site) -> None:
+    """`helm upgrade` without `capstan` makes one replica two and one again, and no request fails."""
+    with site.load() as load:
+        for replicas in (2, 1):
+            values = ["--reuse-values", "--set", f"models.shapes.replicas={replicas}", "--timeout", "5m"]
+            run("helm", "upgrade", "capstan", str(CHART), "-n", site.namespace.name, *values, seconds=320)
+            until("worker pods follow", lambda: len(site.workers()), replicas.__eq__, seconds=60)
     assert load.failed == []
     assert len(site.clusters()) == 1
 

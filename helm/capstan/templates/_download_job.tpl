@@ -3,7 +3,7 @@
 {{- $root := .root -}}
 {{- $download := $root.Values.modelCache.download -}}
 restartPolicy: Never
-{{ include "capstan.jobPodSpec" $root }}
+{{ include "capstan.jobPodSpec" (dict "root" $root) }}
 {{- with $download.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -69,16 +69,16 @@ volumes:
       mountPath: /download
 {{- end -}}
 
-{{/* Pod fields of the download Job and of `helm test`. */}}
+{{/* Pod fields of the Jobs and of `helm test`. Takes root, and the account of a pod that calls the API server. */}}
 {{- define "capstan.jobPodSpec" -}}
-serviceAccountName: {{ include "capstan.serviceAccountName" . }}
-automountServiceAccountToken: false
-{{- with .Values.imagePullSecrets }}
+serviceAccountName: {{ .account | default (include "capstan.serviceAccountName" .root) }}
+automountServiceAccountToken: {{ not (empty .account) }}
+{{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
 {{- end -}}
 
 {{- define "capstan.jobContainer" -}}

@@ -1,0 +1,40 @@
+"""`capstan align`: bring the running cluster's pools to the installed release."""
+
+from typing import Annotated
+
+import typer
+
+from k8s.clients.pods import Pods
+from k8s.clients.retry import LIMIT_S, Clock, Retry
+from k8s.commands.options import parse_duration, shared
+from k8s.commands.session import Session, service_name
+from k8s.rollout.align import align_release
+from k8s.rollout.observer import Observer
+
+
+@shared
+def align(
+    session: Session,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="Deadline, such as 90s, 20m or 1h.")
+    ] = "20m",
+    *,
+    service: Annotated[
+        str | None,
+        typer.Option("--service", metavar="NAME", help="Name of the RayService. Default: the release's."),
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Connect to pods directly: from inside the cluster.")
+    ] = False,
+) -> None:
+    """Bring worker pods, bounds and tolerations of the running cluster to the installed release.
+
+    KubeRay ignores them on a running RayService. deploy and scale do this too; the chart runs it after a
+    `helm upgrade`. Pools grow at once, and shrink after Serve has stopped the replicas.
+    """
+    timeout_s = parse_duration(timeout)
+    clock = Clock()
+    client = session.client().with_options(Retry(LIMIT_S, session.display.say, clock))
+    name = service or service_name(session.release(client))
+    observer = Observer(client, Pods(client, direct=direct), name)
+    align_release(client, observer, session.display.say, timeout_s=timeout_s, clock=clock)
