@@ -1,0 +1,1 @@
+"""Attention of packed tokens over a paged key-value cache: one interface, a backend for each device."""

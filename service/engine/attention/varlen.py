@@ -1,0 +1,98 @@
+"""The backend for CUDA: flash attention over pages, without padding and without masks."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.varlen import varlen_attn_out
+
+from service.engine.attention.batch import Batch
+from service.engine.attention.cache import Cache
+from service.engine.attention.protocol import LayerAttention
+
+
+class VarlenAttention:
+    """See `Attention`."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def begin(self, batch: Batch) -> LayerAttention:
+        """Plan a step. Raises ValueError where tokens see later ones, which flash attention cannot."""
+        if batch.visible is not None:
+            raise ValueError("tokens that see later ones need SdpaAttention")
+        return VarlenStep(self.cache, Layout.of(batch, self.cache.shape.device))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A batch as the kernel takes it: `slots` int64 [S]; the others int32, [B + 1], [B] and [B, pages]."""
+
+    slots: torch.Tensor
+    cu_seq_q: torch.Tensor
+    lengths: torch.Tensor
+    block_table: torch.Tensor
+    max_q: int
+    max_k: int
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> Self:
+        """Copy a batch to a device."""
+        return cls(
+            slots=torch.from_numpy(batch.slots).to(device),
+            cu_seq_q=torch.from_numpy(batch.cu_seq_q).to(device),
+            lengths=torch.tensor(batch.lengths, dtype=torch.int32).to(device),
+            block_table=torch.from_numpy(batch.block_table).to(device),
+            max_q=max(batch.counts),
+            max_k=max(batch.lengths),
+        )
+
+
+class VarlenStep:
+    """See `LayerAttention`."""
+
+    def __init__(self, cache: Cache, layout: Layout) -> None:
+        self.cache = cache
+        self.layout = layout
+        count = len(layout.lengths)
+        self._ones = torch.arange(count + 1, dtype=torch.int32, device=layout.lengths.device)
+
+    def __call__(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float | None = None,
+        window: int | None = None,
+        softcap: float | None = None,
+        last: bool = False,
+    ) -> torch.Tensor:
+        """Raises ValueError for a softcap, which torch's flash attention does not have."""
+        if softcap is not None:
+            raise ValueError("attention with a softcap needs SdpaAttention")
+        keys, values, layout = self.cache.keys[layer], self.cache.values[layer], self.layout
+        keys.index_copy_(0, layout.slots, key)
+        values.index_copy_(0, layout.slots, value)
+        query = query.contiguous()
+        out = torch.empty_like(query)
+        # Never cuDNN, which would build a plan for each shape.
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            varlen_attn_out(
+                out,
+                query,
+                keys.unflatten(0, (-1, self.cache.page_tokens)),  # [pages, page_tokens, K, D]
+                values.unflatten(0, (-1, self.cache.page_tokens)),
+                self._ones if last else layout.cu_seq_q,
+                None,
+                1 if last else layout.max_q,
+                layout.max_k,
+                scale=scale,
+                window_size=(-1 if window is None else window - 1, 0),
+                enable_gqa=query.shape[1] != keys.shape[1],
+                seqused_k=layout.lengths,
+                block_table=layout.block_table,
+            )
+        return out
