@@ -1,25 +1,26 @@
-"""Continuous batching: requests join and leave between steps, and every step is four verbs."""
+"""Continuous batching: sequences join and leave between steps, and every step is four verbs."""
 
 import logging
 from collections import abc
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
 import torch
 
 from service.engine.detokenizer import Detokenizer
 from service.engine.features import FeatureCache
-from service.engine.pools import Pools, capacities
-from service.engine.runner.protocol import BatchRunner
-from service.engine.sampler import generator_of, sample
-from service.engine.schedule import Chunk, Scheduler
+from service.engine.pages import PAGE_TOKENS, PageTable, page_hashes
+from service.engine.runner.protocol import Runner
+from service.engine.sampler import NOT_A_TOKEN, generator_of, sample
+from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
 from service.engine.worker import Between, fault
+from service.errors import EngineStopped
 
 logger = logging.getLogger("capstan.engine")
 
-W = TypeVar("W")
+# So many steps in a row without any that works are no fault of the requests.
+FAILED_STEPS = 8
 
 
 class BatchWorker:
@@ -27,7 +28,7 @@ class BatchWorker:
 
     def __init__(
         self,
-        runner: BatchRunner,
+        runner: Runner,
         *,
         tokenizer: object,
         stop_ids: frozenset[int],
@@ -37,143 +38,157 @@ class BatchWorker:
         prefill_tokens: int,
         chunk_tokens: int,
         features: FeatureCache,
+        page_tokens: int = PAGE_TOKENS,
     ) -> None:
-        tokens = min(cache_bytes // runner.token_bytes, slots * context_length)
-        runner.allocate(tokens)
+        most = slots * -(-context_length // page_tokens)
+        pages = min(cache_bytes // (runner.token_bytes * page_tokens), most)
+        runner.allocate(pages, page_tokens)
         self.name = runner.name
         self.runner = runner
-        self.pools = Pools(tokens, capacities(min(context_length, tokens)), rows=slots)
-        self.longest = self.pools.largest
-        self.cache_bytes = runner.token_bytes * tokens
-        self.slots = min(slots, tokens // self.pools.capacities[0])
-        self.schedule = Scheduler(
-            self.pools,
+        self.table = PageTable(pages, page_tokens)
+        self.longest = min(context_length, pages * page_tokens)
+        self.cache_bytes = runner.token_bytes * pages * page_tokens
+        self.slots = slots
+        self.scheduler = Scheduler(
+            self.table,
             slots=slots,
-            prefill_tokens=prefill_tokens,
+            step_tokens=prefill_tokens,
             chunk_tokens=chunk_tokens,
-            move=runner.move,
+            clear=runner.clear,
         )
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.features = features
         self.prefilled = 0
         self.decoded = 0
+        self._failed_steps = 0
 
     @property
     def waiting(self) -> int:
-        """Runs without a row."""
-        return len(self.schedule.waiting)
+        """Sequences that do not run, preempted ones included."""
+        return len(self.scheduler.waiting)
 
     @property
     def active(self) -> int:
-        """Runs with a row."""
-        return self.schedule.active
+        """Sequences that run."""
+        return len(self.scheduler.running)
 
-    def add(self, run: Sequence) -> None:
-        """Queue a run."""
-        run.generator = generator_of(run.request.sampling)
-        run.detokenizer = Detokenizer(self.tokenizer, run.request.sampling.stop)
-        self.schedule.add(run)
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence."""
+        sequence.generator = generator_of(sequence.request.sampling)
+        sequence.detokenizer = Detokenizer(self.tokenizer, sequence.request.sampling.stop)
+        sequence.page_hashes = page_hashes(sequence.prompt, sequence.image_keys, self.table.page_tokens)
+        self.scheduler.add(sequence)
 
     def running(self) -> Iterable[Sequence]:
-        """The runs with a row."""
-        return [run for pool in self.schedule.running for run in pool]
+        """The sequences that run."""
+        return list(self.scheduler.running)
+
+    def page_stats(self) -> dict[str, int]:
+        """Pages of the cache and what became of them."""
+        return {
+            "pages_used": self.table.used,
+            "pages_free": self.table.available,
+            "preempted": self.scheduler.preempted,
+            "prefix_tokens": self.table.shared_tokens,
+        }
 
     def retire(self) -> list[Sequence]:
-        """Free the rows of runs that are done."""
-        return self.schedule.retire()
+        """Free the pages of sequences that are done."""
+        done = self.scheduler.retire()
+        for sequence in done:
+            sequence.inputs = sequence.features = None
+        return done
 
     @torch.inference_mode()
-    def step(self, between: Between) -> bool:  # noqa: ARG002 - a step is at most two tokens of a run
-        """Admit, choose chunks, prefill, decode."""
-        self.schedule.admit()
-        chunks = self.schedule.chunks()
-        if chunks:
-            self._prefill(chunks)
-        decoding = [run for pool in self.schedule.running for run in pool if run.answer and not run.done]
-        if decoding:
-            self._guard(self._decode, decoding, decoding)
-        return bool(chunks or decoding)
+    def step(self, between: Between) -> bool:  # noqa: ARG002 - a step is one token of a sequence
+        """Schedule, run, sample, deliver; a batch that fails is done again, each sequence alone.
 
-    def _guard(
-        self, verb: Callable[[abc.Sequence[W]], None], work: abc.Sequence[W], runs: abc.Sequence[Sequence]
-    ) -> None:
-        """Do a verb; what it throws ends the runs that took part, never the loop."""
+        Raises EngineStopped where the device has failed or nothing works any more.
+        """
+        chunks = self.scheduler.schedule()
+        if not chunks:
+            return False
+        if not self._attempt(chunks):
+            # Not in the handler: its traceback would keep the tensors of the failed batch alive.
+            worked = [len(chunks) > 1 and self._attempt([chunk]) for chunk in chunks]
+            for chunk, one_worked in zip(chunks, worked, strict=True):
+                if not one_worked:
+                    chunk.sequence.error = fault()
+            self._count(any(worked))
+        return True
+
+    def _attempt(self, chunks: abc.Sequence[Chunk]) -> bool:
+        """Compute chunks and take their tokens; whether that worked."""
         try:
-            verb(work)
+            self._see([chunk.sequence for chunk in chunks if _has_images(chunk)])
+            logits = self.runner.run(chunks)  # [B, V]
+            ended = [index for index, chunk in enumerate(chunks) if chunk.last]
+            sequences = [chunks[index].sequence for index in ended]
+            tokens = sample(logits if len(ended) == len(chunks) else logits[ended], sequences)
+        except torch.AcceleratorError as error:
+            raise EngineStopped(f"the device has failed: {error}") from error
         except Exception:
-            logger.exception("a step with %d requests failed", len(runs))
-            for run in runs:
-                run.error = fault()
-
-    def _prefill(self, chunks: abc.Sequence[Chunk]) -> None:
-        """Read chunks together, or each alone where one of them spoils it for all."""
-        try:
-            self._read(chunks)
-        except Exception:
-            logger.exception("%d prompts could not be read together; now each alone", len(chunks))
-            for chunk in chunks:
-                self._guard(self._read, [chunk], [chunk.run])
-
-    def _read(self, chunks: abc.Sequence[Chunk]) -> None:
-        self._see([chunk.run for chunk in chunks if chunk.start == 0])
-        logits = self.runner.prefill(chunks)  # [B, V]
-        ended = [index for index, chunk in enumerate(chunks) if chunk.last]
-        runs = [chunks[index].run for index in ended]
-        tokens = sample(logits if len(ended) == len(chunks) else logits[ended], runs)
+            logger.exception("a step with %d requests failed", len(chunks))
+            return False
         for chunk in chunks:
-            chunk.run.filled = chunk.end
-            self.prefilled += chunk.end - chunk.start
-            if chunk.last:  # what was read is in the cache; 13 tiles of an 8B model are 27 MB
-                chunk.run.features = None
-        self._take(runs, tokens)
+            self._note(chunk)
+        self._take(sequences, tokens)
+        return True
 
-    def _see(self, runs: abc.Sequence[Sequence]) -> None:
+    def _note(self, chunk: Chunk) -> None:
+        if chunk.start < len(chunk.sequence.prompt):
+            self.prefilled += chunk.end - chunk.start
+        else:
+            self.decoded += 1
+        self.scheduler.computed(chunk)
+
+    def _count(self, worked: bool) -> None:
+        self._failed_steps = 0 if worked else self._failed_steps + 1
+        if self._failed_steps >= FAILED_STEPS:
+            raise EngineStopped(f"{self._failed_steps} steps in a row have failed; the log says why")
+
+    def _see(self, sequences: abc.Sequence[Sequence]) -> None:
         """Compute the image features that are not known yet, all in one pass and each image once."""
-        runs = [run for run in runs if run.image_keys and run.features is None]
+        sequences = [sequence for sequence in sequences if sequence.features is None]
         unseen: dict[Hashable, np.ndarray] = {}
-        for run in runs:
-            unseen |= {key: tiles for key, tiles in _tiles(run) if self.features.peek(key) is None}
+        for sequence in sequences:
+            unseen |= {key: tiles for key, tiles in _tiles(sequence) if self.features.peek(key) is None}
         found = dict(zip(unseen, self.runner.features(list(unseen.values())), strict=True)) if unseen else {}
-        for run in runs:
-            run.features = self._features(run, found)
-            run.inputs, run.known = None, []
+        for sequence in sequences:
+            sequence.features = self._features(sequence, found)
+            sequence.inputs, sequence.known = None, []
         for key, values in found.items():
             self.features.put(key, values)
 
-    def _features(self, run: Sequence, found: Mapping[Hashable, torch.Tensor]) -> torch.Tensor:
-        """The features [N, H] of all images of a run: just `found`, known for long, or come since."""
+    def _features(self, sequence: Sequence, found: Mapping[Hashable, torch.Tensor]) -> torch.Tensor:
+        """The features [N, H] of all images: just `found`, known for long, or come since."""
         images = list[torch.Tensor]()
-        for key, known in zip(run.image_keys, run.known, strict=True):
+        for key, known in zip(sequence.image_keys, sequence.known, strict=True):
             kept = known or self.features.peek(key)
             images.append(found[key] if kept is None else self.features.read(kept))
         return torch.cat(images) if len(images) > 1 else images[0]
 
-    def _decode(self, decoding: abc.Sequence[Sequence]) -> None:
-        running = self.schedule.running
-        logits = self.runner.decode(running)  # [B, V]
-        everyone = [run for pool in running for run in pool]
-        if len(everyone) != len(decoding):
-            taking_part = set(map(id, decoding))
-            rows = [row for row, run in enumerate(everyone) if id(run) in taking_part]
-            logits = logits[rows]
-        for run in decoding:
-            run.filled += 1
-        self.decoded += len(decoding)
-        self._take(decoding, sample(logits, list(decoding)))
-
-    def _take(self, runs: abc.Sequence[Sequence], tokens: abc.Sequence[int]) -> None:
-        for run, token in zip(runs, tokens, strict=True):
+    def _take(self, sequences: abc.Sequence[Sequence], tokens: abc.Sequence[int]) -> None:
+        for sequence, token in zip(sequences, tokens, strict=True):
             try:
-                run.take(token, self.stop_ids)
+                if token == NOT_A_TOKEN:
+                    raise FloatingPointError("the logits are not numbers")  # noqa: TRY301
+                sequence.take(token, self.stop_ids)
             except Exception:
                 logger.exception("a token could not be taken")
-                run.error = fault()
+                sequence.error = fault()
 
 
-def _tiles(run: Sequence) -> Iterable[tuple[Hashable, np.ndarray]]:
-    """The key and the tiles [T, H, W, 3] of every image of a run that had to be cut."""
-    if run.inputs is None:
+def _has_images(chunk: Chunk) -> bool:
+    """Whether image features go into a chunk."""
+    where = chunk.sequence.image_positions
+    return bool(len(where)) and chunk.start <= where[-1] and chunk.end > where[0]
+
+
+def _tiles(sequence: Sequence) -> Iterable[tuple[Hashable, np.ndarray]]:
+    """The key and the tiles [T, H, W, 3] of every image of a sequence that had to be cut."""
+    if sequence.inputs is None:
         return ()
-    unknown = (key for key, known in zip(run.image_keys, run.known, strict=True) if known is None)
-    return zip(unknown, run.inputs.tiles, strict=True)
+    unknown = (key for key, known in zip(sequence.image_keys, sequence.known, strict=True) if known is None)
+    return zip(unknown, sequence.inputs.tiles, strict=True)

@@ -141,6 +141,7 @@ class Engine:
             feature_misses=self.features.misses,
             feature_bytes=self.features.bytes,
             slots_free=worker.slots - worker.active,
+            **worker.page_stats(),
         )
 
     def _running_worker(self) -> Worker:

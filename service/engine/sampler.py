@@ -11,23 +11,29 @@ import torch
 from service.engine.request import Sampling
 from service.engine.sequence import Sequence
 
+NOT_A_TOKEN = -1
+
 # Chance is below one; in float64 so is its product with this and any total.
 BELOW_ONE = 1 - 2**-40
 
 
 def sample(logits: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
-    """The next token of each run. `logits` is [B, V]."""
+    """The next token of each sequence; NOT_A_TOKEN where its logits are not numbers. `logits` is [B, V]."""
     sampling = [run.request.sampling for run in runs]
     penalised = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
     if penalised:
         logits = penalise(logits, penalised, [runs[row] for row in penalised])
-    tokens: list[int] = logits.argmax(-1).tolist()  # [B]
+    highest, likeliest = logits.max(-1)  # each [B]; a NaN counts as the highest
+    tokens: list[int] = likeliest.tolist()
+    broken = [row for row, bad in enumerate(highest.isnan().tolist()) if bad]
     drawn = [row for row, one in enumerate(sampling) if one.temperature > 0]
     if drawn:
         chosen = logits[drawn] if len(drawn) < len(runs) else logits  # [R, V]
         weights = distribution(chosen, [sampling[row] for row in drawn])
         for row, token in zip(drawn, draw(weights, [runs[row] for row in drawn]), strict=True):
             tokens[row] = token
+    for row in broken:
+        tokens[row] = NOT_A_TOKEN
     return tokens
 
 

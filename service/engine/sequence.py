@@ -10,7 +10,6 @@ import torch
 
 from service.engine.features import Kept
 from service.engine.inputs import ModelInputs
-from service.engine.pools import Place
 from service.engine.request import FinishReason, Request
 from service.errors import RequestError
 
@@ -24,9 +23,9 @@ class Sequence:
     """The state of a sequence. Only the engine's own thread writes it once it is prepared.
 
     `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
-    cache. `inputs` are let go of once the model has seen the images, as tiles are large; `known` says for
-    each image whether the cache holds its features; `features` [N, H], those of all images together, are let
-    go of once the prompt is read.
+    `pages` of the cache; `page_hashes` name the content of the prompt's full pages. `inputs` are let go of
+    once the model has seen the images, as tiles are large; `known` says for each image whether its features
+    are cached; `features` [N, H], those of all images, are kept in case the sequence is preempted.
     """
 
     request: Request
@@ -40,7 +39,8 @@ class Sequence:
     prompt: list[int] = field(default_factory=list)
     image_positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     limit: int = 0
-    place: Place | None = None
+    pages: list[int] = field(default_factory=list)
+    page_hashes: list[bytes] = field(default_factory=list)
     filled: int = 0
     answer: list[int] = field(default_factory=list)
     detokenizer: "Detokenizer | None" = None
@@ -61,9 +61,16 @@ class Sequence:
         return self._seen
 
     @property
-    def prefilling(self) -> bool:
-        """Whether part of the prompt is not in the cache yet."""
-        return self.filled < len(self.prompt)
+    def length(self) -> int:
+        """Tokens of the prompt and the answer so far."""
+        return len(self.prompt) + len(self.answer)
+
+    def tokens(self, start: int, end: int) -> list[int]:
+        """Tokens of the prompt and the answer."""
+        first = len(self.prompt)
+        if start >= first:
+            return self.answer[start - first : end - first]
+        return self.prompt[start:end] + self.answer[: max(0, end - first)]
 
     def take(self, token: int, stop_ids: frozenset[int]) -> None:
         """Append the next token, see whether the answer ends here, and spell out what somebody reads."""

@@ -25,7 +25,9 @@ class EngineStats:
 
     `waiting` and `running` count requests and runs; `finished`, `cancelled`, `failed` and `refused` requests
     by how they ended, `shared` those of them that another's run answered; `prefill_tokens` and
-    `decode_tokens` what the model has read and written; hits and misses images.
+    `decode_tokens` what the model has read and written; hits and misses images. Pages are those
+    of the key-value cache, `preempted` counts sequences that lost theirs to older ones, and `prefix_tokens`
+    tokens of prompts that were in the cache already.
     """
 
     waiting: int
@@ -41,3 +43,7 @@ class EngineStats:
     feature_misses: int
     feature_bytes: int
     slots_free: int
+    pages_used: int = 0
+    pages_free: int = 0
+    preempted: int = 0
+    prefix_tokens: int = 0

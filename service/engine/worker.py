@@ -35,6 +35,10 @@ class Worker(Protocol):
         """The runs that are being worked on."""
         ...
 
+    def page_stats(self) -> dict[str, int]:
+        """What `EngineStats` says of pages; nothing of a worker without any."""
+        ...
+
     def retire(self) -> list[Sequence]:
         """Let go of the runs that are done, waiting or not, and return them."""
         ...

@@ -36,7 +36,8 @@ class Batch:
     @cached_property
     def last(self) -> np.ndarray:
         """The last token of each sequence: [B]."""
-        return self.cu_seq_q[1:].astype(np.int64) - 1
+        last: np.ndarray = self.cu_seq_q[1:].astype(np.int64) - 1
+        return last
 
     @cached_property
     def positions(self) -> np.ndarray:
@@ -57,7 +58,8 @@ class Batch:
                 for own, start, end in zip(self.pages, self.starts, self.lengths, strict=True)
                 for at in range(start, end)
             ]
-        return np.array(pages) * size + self.positions % size
+        slots: np.ndarray = np.array(pages) * size + self.positions % size
+        return slots
 
     @cached_property
     def block_table(self) -> np.ndarray:
@@ -70,4 +72,4 @@ class Batch:
     @property
     def decoding(self) -> bool:
         """Whether every sequence has one new token."""
-        return self.cu_seq_q[-1] == len(self.counts)
+        return max(self.counts) == 1

@@ -22,18 +22,21 @@ class CacheShape:
 
 
 class Cache:
-    """Keys and values of each layer, [pages * page_tokens, K, D] each, allocated once."""
+    """Keys and values of each layer, allocated once.
 
-    def __init__(self, shape: CacheShape, pages: int, page_tokens: int) -> None:
+    Each is [pages, page_tokens, K, D], or [pages, K, page_tokens, D] where `by_head`: the backend's choice.
+    """
+
+    def __init__(self, shape: CacheShape, pages: int, page_tokens: int, *, by_head: bool) -> None:
         self.shape = shape
         self.page_tokens = page_tokens
-        size = (pages * page_tokens, shape.heads, shape.channels)
+        page = (shape.heads, page_tokens) if by_head else (page_tokens, shape.heads)
+        size = (pages, *page, shape.channels)
         # Zeros, not whatever was there: a NaN would survive the mask of attention.
         self.keys = [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
 
     def clear(self, page: int) -> None:
         """Zero a page in which a NaN may be."""
-        cells = slice(page * self.page_tokens, (page + 1) * self.page_tokens)
         for layer in (*self.keys, *self.values):
-            layer[cells] = 0
+            layer[page] = 0

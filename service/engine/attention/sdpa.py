@@ -1,7 +1,8 @@
 """The backend for the CPU, and for what `varlen` cannot do: torch's SDPA on views of the cache.
 
-Tokens lie in the cache one after the other, so the pages of neighbouring rows, or of one sequence whose pages
-are neighbours, are read as a view. Gathering pages instead costs more than attention itself on small models.
+In a page the tokens of each head are neighbours. Sequences that fit in a page each are the rows of one view
+of the cache; the pages of a longer one are gathered. Gathering the short ones too would cost as much as
+attention itself.
 
 Letters: B sequences, R rows of a view, S tokens of the batch, L cached tokens, A query heads, K key-value
 heads, G = A / K, D channels of a head.
@@ -20,9 +21,10 @@ from service.engine.attention.protocol import LayerAttention
 
 # A view may have this many rows for each one that is read; beyond, pages are gathered.
 SPARSEST = 2
+# A view is a multiple of this many tokens long: attention over a rest shorter than a vector is slow.
+LENGTH_STEP = 16
 
 Rows = slice | torch.Tensor
-Layer = tuple[torch.Tensor, torch.Tensor]  # keys and values, each [tokens, K, D]
 Part = tuple[Rows, Callable[..., torch.Tensor]]
 
 
@@ -42,7 +44,10 @@ class _Step:
         self.cache = cache
         self.batch = batch
         self.device = cache.shape.device
-        self.slots = torch.from_numpy(batch.slots).to(self.device)
+        heads, size = cache.shape.heads, cache.page_tokens
+        slots = torch.from_numpy(batch.slots).to(self.device)[:, None]  # [S, 1]
+        head = torch.arange(heads, device=self.device)
+        self.places = ((slots // size * heads + head) * size + slots % size).flatten()  # [S * K]
         self._plans: dict[object, list[Part]] = {}
 
     def __call__(
@@ -58,8 +63,8 @@ class _Step:
         last: bool = False,
     ) -> torch.Tensor:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        keys.index_copy_(0, self.slots, key)
-        values.index_copy_(0, self.slots, value)
+        keys.view(-1, key.shape[-1]).index_copy_(0, self.places, key.reshape(-1, key.shape[-1]))
+        values.view(-1, key.shape[-1]).index_copy_(0, self.places, value.reshape(-1, key.shape[-1]))
         plain = self.batch.visible is None and softcap is None
         if plain and (window is None or max(self.batch.lengths) <= window):
             plan = self._plan(last)
@@ -149,12 +154,16 @@ class _Fresh:
         value: torch.Tensor,
         scale: float | None,
     ) -> torch.Tensor:
-        new = (
-            each.unflatten(0, (self.count, -1)).transpose(1, 2)
-            for each in (query, key[self.rows], value[self.rows])
-        )
-        out = scaled_dot_product_attention(*new, is_causal=True, scale=scale, enable_gqa=True)  # [B, A, S, D]
+        query, key, value = map(self._apart, (query, key[self.rows], value[self.rows]))
+        out = scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, enable_gqa=True
+        )  # [B, A, S, D]
         return out.transpose(1, 2).flatten(0, 1)
+
+    def _apart(self, packed: torch.Tensor) -> torch.Tensor:
+        """Packed tokens as [B, heads, S, D]."""
+        found: torch.Tensor = packed.unflatten(0, (self.count, -1)).transpose(1, 2)
+        return found
 
 
 class _PageRows:
@@ -164,17 +173,18 @@ class _PageRows:
         heads, channels, size = cache.shape.heads, cache.shape.channels, cache.page_tokens
         device = cache.shape.device
         first, count, length = min(pages), max(pages) - min(pages) + 1, max(lengths)
+        length = min(size, -(-length // LENGTH_STEP) * LENGTH_STEP)
         self.gathered = count > SPARSEST * len(pages)
         token = heads * channels
         if self.gathered:
-            self.shape, self.begin = (-1, size, heads, channels), 0
+            self.shape, self.begin = (-1, heads, size, channels), 0
             order = list(range(len(pages)))
             self.pages = torch.tensor(pages, device=device)
         else:
             self.shape, self.begin = (count, heads, length, channels), first * size * token
             order = [page - first for page in pages]
         self.length = length
-        self.strides = (size * token, channels, token, 1)
+        self.strides = (size * token, size * channels, channels, 1)
         self.rows = (
             None if order == list(range(count)) or self.gathered else torch.tensor(order, device=device)
         )
@@ -182,8 +192,10 @@ class _PageRows:
         ends = [1] * self.count
         for row, end in zip(order, lengths, strict=True):
             ends[row] = end
-        seen = torch.arange(length) < torch.tensor(ends)[:, None]  # [R, L]
-        self.mask = _additive(seen, cache)[:, None, None]  # [R, 1, 1, L]
+        self.mask: torch.Tensor | None = None
+        if min(ends) < length:
+            seen = torch.arange(length) < torch.tensor(ends)[:, None]  # [R, L]
+            self.mask = _additive(seen, cache)[:, None, None]  # [R, 1, 1, L]
         self.heads = heads
 
     def __call__(
@@ -209,7 +221,7 @@ class _PageRows:
     def _view(self, cells: torch.Tensor) -> torch.Tensor:
         """[R, K, L, D]."""
         if self.gathered:
-            return cells.view(self.shape)[self.pages, : self.length].transpose(1, 2)
+            return cells[self.pages, :, : self.length]
         return cells.as_strided(self.shape, self.strides, self.begin)
 
 
@@ -222,9 +234,8 @@ class _Cached:
         self.length, self.mask, self.softcap = batch.lengths[i], mask, softcap
         self.page_tokens, self.heads = cache.page_tokens, cache.shape.heads
         pages = batch.pages[i][: -(-self.length // self.page_tokens)]
-        self.first = pages[0] * self.page_tokens
-        neighbours = all(after == before + 1 for before, after in pairwise(pages))
-        self.pages = None if neighbours else torch.tensor(pages, device=cache.shape.device)
+        self.page = pages[0]
+        self.pages = torch.tensor(pages, device=cache.shape.device) if len(pages) > 1 else None
 
     def __call__(
         self,
@@ -236,8 +247,8 @@ class _Cached:
         scale: float | None,
     ) -> torch.Tensor:
         keys, values = self._read(keys), self._read(values)  # each [K, L, D]
-        if self.softcap is not None:
-            return self._capped(query, keys, values, scale)
+        if self.softcap is not None and self.mask is not None:
+            return _capped(query, keys, values, self.mask, self.softcap, scale)
         if len(query) == 1 and self.mask is None:
             grouped = query.view(self.heads, -1, query.shape[-1])  # [K, G, D]
             return scaled_dot_product_attention(grouped, keys, values, scale=scale).reshape(query.shape)
@@ -254,19 +265,25 @@ class _Cached:
     def _read(self, cells: torch.Tensor) -> torch.Tensor:
         """[K, L, D]."""
         if self.pages is None:
-            return cells[self.first : self.first + self.length].transpose(0, 1)
-        paged = cells.unflatten(0, (-1, self.page_tokens))  # [pages, page_tokens, K, D]
-        return paged[self.pages].flatten(0, 1)[: self.length].transpose(0, 1)
+            return cells[self.page, :, : self.length]
+        return cells[self.pages].transpose(0, 1).flatten(1, 2)[:, : self.length]
 
-    def _capped(
-        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float | None
-    ) -> torch.Tensor:
-        groups = query.shape[1] // self.heads
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
-        keys, values = keys.repeat_interleave(groups, 0), values.repeat_interleave(groups, 0)  # [A, L, D]
-        scores = query.transpose(0, 1) @ keys.transpose(1, 2) * scale  # [A, S, L]
-        scores = torch.tanh(scores / self.softcap) * self.softcap + self.mask
-        return (scores.softmax(-1) @ values).transpose(0, 1)
+
+def _capped(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    softcap: float,
+    scale: float | None,
+) -> torch.Tensor:
+    """Query [S, A, D] over keys and values [K, L, D], scores capped as Gemma 2 does: [S, A, D]."""
+    groups = query.shape[1] // len(keys)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    keys, values = keys.repeat_interleave(groups, 0), values.repeat_interleave(groups, 0)  # [A, L, D]
+    scores: torch.Tensor = query.transpose(0, 1) @ keys.transpose(1, 2) * scale  # [A, S, L]
+    scores = torch.tanh(scores / softcap) * softcap + mask
+    return (scores.softmax(-1) @ values).transpose(0, 1)
 
 
 def _additive(seen: torch.Tensor, cache: Cache) -> torch.Tensor:

@@ -74,8 +74,8 @@ class VarlenStep:
         if softcap is not None:
             raise ValueError("attention with a softcap needs SdpaAttention")
         keys, values, layout = self.cache.keys[layer], self.cache.values[layer], self.layout
-        keys.index_copy_(0, layout.slots, key)
-        values.index_copy_(0, layout.slots, value)
+        keys.flatten(0, 1).index_copy_(0, layout.slots, key)
+        values.flatten(0, 1).index_copy_(0, layout.slots, value)
         query = query.contiguous()
         out = torch.empty_like(query)
         # Never cuDNN, which would build a plan for each shape.
@@ -83,15 +83,15 @@ class VarlenStep:
             varlen_attn_out(
                 out,
                 query,
-                keys.unflatten(0, (-1, self.cache.page_tokens)),  # [pages, page_tokens, K, D]
-                values.unflatten(0, (-1, self.cache.page_tokens)),
+                keys,
+                values,
                 self._ones if last else layout.cu_seq_q,
                 None,
                 1 if last else layout.max_q,
                 layout.max_k,
                 scale=scale,
                 window_size=(-1 if window is None else window - 1, 0),
-                enable_gqa=query.shape[1] != keys.shape[1],
+                enable_gqa=query.shape[1] != keys.shape[2],
                 seqused_k=layout.lengths,
                 block_table=layout.block_table,
             )

@@ -9,16 +9,17 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.device import free_bytes
 from service.engine.features import FeatureCache, FeatureShape
 from service.engine.options import EngineOptions
+from service.engine.pages import PAGE_TOKENS
 from service.engine.parallel.load import ParallelModel
 from service.engine.parallel.worker import ParallelWorker
-from service.engine.runner import direct, forward
+from service.engine.runner import fused
 from service.engine.runner.generate import GenerateWorker
 from service.engine.runner.graphs import CudaGraph
-from service.engine.runner.protocol import BatchRunner
+from service.engine.runner.protocol import Runner
 from service.engine.worker import Worker
 from service.errors import DeviceError
 
-LEAST_CONTEXT = 256
+LEAST_CONTEXT = PAGE_TOKENS
 
 
 def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) -> Worker:
@@ -36,7 +37,7 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
             f"the key-value cache has room for {budget // runner.token_bytes} tokens ({budget} B); it needs "
             f"{LEAST_CONTEXT}; raise CAPSTAN_CACHE_BYTES or CAPSTAN_MEMORY_FRACTION, or take a larger GPU"
         )
-    return BatchWorker(
+    worker = BatchWorker(
         runner,
         tokenizer=loaded.tokenizer,
         stop_ids=loaded.stop_ids,
@@ -47,13 +48,15 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         chunk_tokens=options.chunk_tokens,
         features=features,
     )
+    runner.capture(worker.slots)
+    return worker
 
 
-def _runner(loaded: LoadedModel, options: EngineOptions) -> BatchRunner | None:
-    if direct.serves(loaded):
-        graphs = options.cuda_graphs and loaded.device.type == "cuda"
-        return direct.DirectRunner(loaded, record=CudaGraph if graphs else None)
-    return forward.ForwardRunner(loaded) if forward.serves(loaded) else None
+def _runner(loaded: LoadedModel, options: EngineOptions) -> Runner | None:
+    if not fused.serves(loaded):
+        return None
+    graphs = options.cuda_graphs and loaded.device.type == "cuda"
+    return fused.FusedRunner(loaded, record=CudaGraph if graphs else None)
 
 
 def _feature_shape(loaded: LoadedModel) -> FeatureShape:

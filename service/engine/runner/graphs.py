@@ -1,38 +1,25 @@
 """Decode steps recorded as CUDA graphs: one launch a step where each operation of each layer was one.
 
-A graph is of fixed shape, so rows and lengths are rounded up to few sizes, and reads its inputs from buffers
-that stay where they are. Rows beyond those in use write to free rows of the cache, which harms nobody.
+A graph is of a fixed number of sequences and reads its inputs from buffers that stay where they are. All are
+recorded before the first request. Sequences beyond those that decode write to a page that is kept for them.
 """
 
-from collections import OrderedDict, abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from service.engine.pools import Pool
-from service.engine.runner.cache import Cache
+from service.engine.attention.batch import Batch
+from service.engine.attention.cache import Cache
+from service.engine.attention.varlen import Layout, VarlenStep
 from service.engine.runner.language_model import LanguageModel
-from service.engine.runner.rows import last_tokens, pool_of, rows_at
-from service.engine.sequence import Sequence
 from service.errors import DeviceError
 
-SHORTEST = 256
-GRAPHS_KEPT = 64
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The rows of one pool in a recorded step: the first `rows`, within `length` cached tokens.
-
-    Not the pool itself, which may go: another one that begins there with the same rows is the same to a step.
-    """
-
-    start: int
-    capacity: int
-    rows: int
-    length: int
+def sizes(most: int) -> list[int]:
+    """The numbers of sequences that steps are recorded for: 1, 2, 4, then multiples of 8 up to `most`."""
+    return [1, 2, 4, *range(8, most + 7, 8)]
 
 
 class Recording(Protocol):
@@ -50,86 +37,75 @@ Record = Callable[[Callable[[], torch.Tensor]], Recording]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A recorded step and its buffers: `ids` and `positions` [B], the parts' rows one after the other."""
+    """A recorded step and its buffers: `ids` and `positions` [B], and the layout of the batch."""
 
     ids: torch.Tensor
     positions: torch.Tensor
+    layout: Layout
     recording: Recording
 
 
 class DecodeGraphs:
-    """Decodes through recorded steps; the least recently used are forgotten."""
+    """Decodes through recorded steps. The last page of the cache is theirs."""
 
-    def __init__(self, decoder: LanguageModel, cache: Cache, record: Record) -> None:
-        self.decoder = decoder
+    def __init__(self, language_model: LanguageModel, cache: Cache, record: Record, *, context: int) -> None:
+        self.language_model = language_model
         self.cache = cache
         self.record = record
-        self.steps: OrderedDict[tuple[Part, ...], Step] = OrderedDict()
+        self.context = context
+        self.steps: dict[int, Step] = {}
 
-    def decode(self, running: abc.Sequence[abc.Sequence[Sequence]]) -> torch.Tensor:
-        """One token for every run: logits [B, V], as `LanguageModel.decode` gives them."""
-        parts = tuple(map(_part, running))
-        ids, positions = _padded(parts, running)
-        step = self.steps.get(parts)
-        if step is None:
-            step = self.steps[parts] = self._record(parts, ids, positions)
-            if len(self.steps) > GRAPHS_KEPT:
-                self.steps.popitem(last=False)
-        self.steps.move_to_end(parts)
-        step.ids.copy_(ids)
-        step.positions.copy_(positions)
+    def capture(self, most: int) -> None:
+        """Record all steps of up to `most` sequences, the largest first. Raises DeviceError."""
+        for size in reversed(sizes(most)):
+            self.steps[size] = self._record(size)
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether there is a step for so many sequences."""
+        return len(batch.counts) <= max(self.steps, default=0)
+
+    def decode(self, ids: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """One token for every sequence: logits [B, V]."""
+        count = len(batch.counts)
+        step = self.steps[min(size for size in self.steps if size >= count)]
+        table = torch.from_numpy(batch.block_table)  # [B, pages]
+        step.ids[:count] = ids
+        step.positions[:count] = torch.from_numpy(batch.positions)
+        step.layout.slots[:count] = torch.from_numpy(batch.slots)
+        step.layout.lengths[:count] = torch.tensor(batch.lengths, dtype=torch.int32)
+        step.layout.block_table[:count, : table.shape[1]] = table
+        # Whatever an earlier step left behind those in use goes to the spare page.
+        step.positions[count:] = 0
+        step.layout.slots[count:] = self._spare * self.cache.page_tokens
+        step.layout.lengths[count:] = 1
+        step.layout.block_table[count:] = self._spare
         step.recording.replay()
-        return _without_padding(step.recording.output, parts, running)
+        return step.recording.output[:count]
 
-    def _record(self, parts: tuple[Part, ...], ids: torch.Tensor, positions: torch.Tensor) -> Step:
-        # The buffers hold the real step while it is recorded: running it twice writes the same twice.
-        device = self.cache.shape.device
-        fixed_ids, fixed_positions = ids.to(device, copy=True), positions.to(device, copy=True)
+    @property
+    def _spare(self) -> int:
+        return len(self.cache.keys[0]) - 1
+
+    def _record(self, size: int) -> Step:
+        device, page_tokens = self.cache.shape.device, self.cache.page_tokens
+        whole = torch.int32
+        layout = Layout(
+            slots=torch.full((size,), self._spare * page_tokens, device=device),
+            cu_seq_q=torch.arange(size + 1, dtype=whole, device=device),
+            lengths=torch.ones(size, dtype=whole, device=device),
+            block_table=torch.full(
+                (size, -(-self.context // page_tokens)), self._spare, dtype=whole, device=device
+            ),
+            max_q=1,
+            max_k=self.context,
+        )
+        ids, positions = (torch.zeros(size, dtype=torch.long, device=device) for _ in range(2))
+        attention = VarlenStep(self.cache, layout)
 
         def step() -> torch.Tensor:
-            shares = fixed_positions.split([part.rows for part in parts])
-            pools = [
-                rows_at(self.cache, Pool(part.start, part.capacity, part.rows), share, part.length)
-                for part, share in zip(parts, shares, strict=True)
-            ]
-            return self.decoder.decode(fixed_ids, self.cache, pools)
+            return self.language_model(self.language_model.embed(ids), positions, attention, None)
 
-        return Step(fixed_ids, fixed_positions, self.record(step))
-
-
-def round_up(number: int, least: int) -> int:
-    """The next power of two, `least` at least."""
-    return max(least, 1 << (number - 1).bit_length())
-
-
-def _part(runs: abc.Sequence[Sequence]) -> Part:
-    pool = pool_of(runs)
-    return Part(
-        start=pool.start,
-        capacity=pool.capacity,
-        rows=min(pool.rows, round_up(len(runs), 1)),
-        length=min(pool.capacity, round_up(max(run.filled for run in runs) + 1, SHORTEST)),
-    )
-
-
-def _padded(
-    parts: abc.Sequence[Part], running: abc.Sequence[abc.Sequence[Sequence]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    ids, positions = list[int](), list[int]()
-    for part, runs in zip(parts, running, strict=True):
-        spare = [0] * (part.rows - len(runs))
-        ids += last_tokens([runs]) + spare
-        positions += [run.filled for run in runs] + spare
-    return torch.tensor(ids), torch.tensor(positions)
-
-
-def _without_padding(
-    output: torch.Tensor, parts: abc.Sequence[Part], running: abc.Sequence[abc.Sequence[Sequence]]
-) -> torch.Tensor:
-    """The rows of `output` [B padded, V] that belong to runs."""
-    shares = output.split([part.rows for part in parts])
-    used = [share[: len(runs)] for runs, share in zip(running, shares, strict=True)]
-    return used[0] if len(used) == 1 else torch.cat(used)
+        return Step(ids, positions, layout, self.record(step))
 
 
 class CudaGraph:

@@ -1,14 +1,13 @@
 """The layers of a Llama-like language model over a cache of our own, with fused weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 
-from service.engine.runner.cache import Cache, CacheShape
-from service.engine.runner.rows import Rows
+from service.engine.attention.cache import CacheShape
+from service.engine.attention.protocol import LayerAttention
 from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
 
 
@@ -81,32 +80,25 @@ class LanguageModel:
         """The head over x [B, H]: [B, V]."""
         return self.head(self.final(x))
 
-    def decode(self, ids: torch.Tensor, cache: Cache, pools: Sequence[Rows]) -> torch.Tensor:
-        """One token for every row: ids [B] of all pools in turn; logits [B, V]."""
-        x = self.embed(ids)  # [B, H]
-        cosine, sine = self.angles(
-            pools[0].positions if len(pools) == 1 else torch.cat([rows.positions for rows in pools])
-        )
+    def __call__(
+        self, x: torch.Tensor, positions: torch.Tensor, attention: LayerAttention, last: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Logits [B, V] after the tokens at `last` [B], or after all (None).
+
+        `x` [S, H] are the embeddings of the tokens, `positions` [S] their places in their sequences.
+        """
+        cosine, sine = self.angles(positions)  # each [S, 1, D]
+        final = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             query, both = self.project(layer, x, cosine, sine)
-            x = layer.out.add_to(x, self._attend_cached(index, query, both, cache, pools))  # [B, H]
+            key, value = both.split(self.key_heads, -2)  # each [S, K, D]
+            only_last = last is not None and index == final
+            if only_last:  # of the last layer nothing else is of use
+                query, x = query[last], x[last]  # [B, A, D], [B, H]
+            attended = attention(index, query, key, value, last=only_last)  # [S or B, A, D]
+            x = layer.out.add_to(x, attended.flatten(1))
             x = self.feed_forward(layer, x)
         return self.logits(x)
-
-    def _attend_cached(
-        self, layer: int, query: torch.Tensor, both: torch.Tensor, cache: Cache, pools: Sequence[Rows]
-    ) -> torch.Tensor:
-        """Write keys and values [B, 2K, D], then attend with query [B, A, D]: [B, A * D]."""
-        # The query heads that share a key head stand as queries of one head: [B, K, G, D].
-        query = query.reshape(len(query), self.key_heads, -1, self.channels)
-        found, first = [], 0
-        for rows in pools:
-            part = slice(first, first := first + rows.count)
-            cache.write(layer, rows.places, both[part])
-            keys, values = cache.rows(rows.pool, layer, 0, rows.count, rows.length)  # each [B, K, L, D]
-            attended = scaled_dot_product_attention(query[part], keys, values, attn_mask=rows.mask)
-            found.append(attended.flatten(1))  # [B, A * D]
-        return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _layer(layer: Any) -> TextLayer:  # noqa: ANN401 - a decoder layer of transformers

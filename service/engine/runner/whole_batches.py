@@ -40,6 +40,10 @@ class WholeBatches:
         run.detokenizer = Detokenizer(self.loaded.tokenizer, run.request.sampling.stop)
         self._queue.append(run)
 
+    def page_stats(self) -> dict[str, int]:
+        """Nothing: the cache is `generate`'s."""
+        return {}
+
     def running(self) -> Iterable[Sequence]:
         """The runs of the batch."""
         return self._batch

@@ -245,7 +245,7 @@ def test_a_failing_step_ends_its_requests_and_not_the_loop(monkeypatch: pytest.M
     with running() as engine:
         runner = engine._worker.runner  # type: ignore[union-attr]
         with monkeypatch.context() as patch:
-            patch.setattr(runner, "decode", lambda _: 1 / 0)
+            patch.setattr(runner, "run", lambda _: 1 / 0)
             with pytest.raises(RequestError) as caught:
                 answer(engine, ask(picture(1), "?"))
         assert caught.value.code is ErrorCode.INTERNAL_ERROR

@@ -10,15 +10,15 @@ import pytest
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.request import Completion
-from service.engine.runner.direct import DirectRunner
+from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
 from tests.unit.engine.running import DECODER, ask, embedded, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
-def runner_of(engine: Engine) -> DirectRunner:
+def runner_of(engine: Engine) -> FusedRunner:
     runner = engine._worker.runner  # type: ignore[union-attr]
-    assert isinstance(runner, DirectRunner)
+    assert isinstance(runner, FusedRunner)
     return runner
 
 
@@ -34,15 +34,15 @@ def test_one_prompt_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPa
 
     with running() as engine:
         runner = runner_of(engine)
-        prefill, tokens = runner.prefill, len(answer(engine, ask(poison))[0].text)
+        run, tokens = runner.run, len(answer(engine, ask(poison))[0].text)
         assert tokens > 0
 
         def failing(chunks: Any) -> Any:
-            if any(chunk.run.request.turns[0].content == (poison,) for chunk in chunks):
+            if any(chunk.sequence.request.turns[0].content == (poison,) for chunk in chunks):
                 raise RuntimeError("poisoned")
-            return prefill(chunks)
+            return run(chunks)
 
-        monkeypatch.setattr(runner, "prefill", failing)
+        monkeypatch.setattr(runner, "run", failing)
         first, bad, last = asyncio.run(together(engine))
         assert isinstance(first, Completion)
         assert isinstance(last, Completion)
@@ -82,12 +82,12 @@ def test_a_step_that_hangs_is_told_by_check(monkeypatch: pytest.MonkeyPatch) -> 
 
     with running(stall_seconds=0.01) as engine:
         runner = runner_of(engine)
-        prefill = runner.prefill
+        run = runner.run
 
         def hanging(chunks: Any) -> Any:
             inside.set()
             go_on.wait(10)
-            return prefill(chunks)
+            return run(chunks)
 
         async def hang() -> None:
             generation = engine.submit(ask("?"))
@@ -98,13 +98,13 @@ def test_a_step_that_hangs_is_told_by_check(monkeypatch: pytest.MonkeyPatch) -> 
             go_on.set()
             await generation.result()
 
-        monkeypatch.setattr(runner, "prefill", hanging)
+        monkeypatch.setattr(runner, "run", hanging)
         asyncio.run(hang())
 
 
 def test_a_model_that_fails_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose model cannot answer a first request refuses to start."""
-    monkeypatch.setattr(DirectRunner, "decode", lambda *_: 1 / 0)
+    monkeypatch.setattr(FusedRunner, "run", lambda *_: 1 / 0)
     engine = Engine(embedded(), decoder=DECODER, options=EngineOptions())
     with pytest.raises(StartupError):
         engine.start()

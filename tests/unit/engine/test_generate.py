@@ -18,8 +18,7 @@ from tests.unit.engine.test_engine import answer, mixed_requests, until, without
 
 @pytest.fixture(autouse=True)
 def _fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    for runner in ("direct", "forward"):
-        monkeypatch.setattr(f"service.engine.runner.{runner}.serves", lambda _: False)
+    monkeypatch.setattr("service.engine.runner.fused.serves", lambda _: False)
 
 
 @pytest.mark.slow

@@ -1,21 +1,24 @@
 """Recorded decode steps, with a recording that runs on the CPU."""
 
+import logging
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from service.engine.pools import Place, Pool
+from service.engine.attention import varlen
+from service.engine.attention.cache import Cache
+from service.engine.attention.varlen import VarlenAttention
 from service.engine.request import Request, Sampling
-from service.engine.runner import graphs
-from service.engine.runner.direct import DirectRunner
-from service.engine.runner.graphs import round_up
-from service.engine.schedule import Chunk
+from service.engine.runner.fused import FusedRunner
+from service.engine.runner.graphs import Record, sizes
+from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
+from service.errors import DeviceError
 from tests.unit.engine.running import embedded
+from tests.unit.engine.test_attention import slow_varlen
 
-TOKENS = 1000
-SHORT, LONG = Pool(16, 64, rows=4), Pool(300, 300, rows=2)
+PAGE_TOKENS = 8
 
 
 class Replayed:
@@ -29,70 +32,68 @@ class Replayed:
         self.output.copy_(self.step())
 
 
-def prompts(runner: DirectRunner, *places: Place) -> list[list[Sequence]]:
-    """Runs of different lengths whose prompts have been read, pool by pool."""
-    running: dict[Pool, list[Sequence]] = {}
-    for number, place in enumerate(places):
-        prompt = list(range(10, 15 + 3 * number))
-        run = Sequence(Request((), Sampling(8)), prompt=prompt, limit=8, place=place)
-        runner.prefill([Chunk(run, 0, len(prompt))])
-        run.filled, run.answer = len(prompt), [20 + number]
-        running.setdefault(place.pool, []).append(run)
-    return list(running.values())
+def runner_of(record: Record | None) -> FusedRunner:
+    """A runner as on a GPU: attention by varlen, which a slow reference stands for."""
+    runner = FusedRunner(embedded(), record=record)
+    runner.allocate(40, PAGE_TOKENS)
+    pages = len(runner.cache.keys[0])
+    runner.cache = Cache(runner.language_model.shape, pages, PAGE_TOKENS, by_head=False)
+    runner.attention = VarlenAttention(runner.cache)
+    runner.context_length = 64
+    runner.capture(12)
+    return runner
 
 
-PLACES = {
-    "one row": (Place(SHORT, 0),),
-    "rows padded": (Place(SHORT, 0), Place(SHORT, 1), Place(SHORT, 2)),
-    "two pools": (Place(SHORT, 0), Place(SHORT, 1), Place(SHORT, 2), Place(LONG, 0)),
-}
+def read(runner: FusedRunner, count: int) -> list[Sequence]:
+    """Sequences of different lengths whose prompts have been read."""
+    found = list[Sequence]()
+    for number in range(count):
+        prompt = list(range(10, 14 + 3 * number))
+        pages = list(range(4 * number, 4 * number + 4))
+        sequence = Sequence(Request((), Sampling(8)), prompt=prompt, limit=8, pages=pages)
+        runner.run([Chunk(sequence, 0, len(prompt))])
+        sequence.answer = [20 + number]
+        found.append(sequence)
+    return found
 
 
-@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES.keys())
+@pytest.mark.parametrize("count", [1, 3, 6])
 @torch.inference_mode()
-def test_recorded_steps_give_the_logits_of_plain_ones(places: tuple[Place, ...]) -> None:
-    """Step after step, recorded decoding gives what plain decoding gives, whatever rows are padded."""
-    plain, recorded = DirectRunner(embedded()), DirectRunner(embedded(), record=Replayed)
-    for runner in (plain, recorded):
-        runner.allocate(TOKENS)
-    sides = [(runner, prompts(runner, *places)) for runner in (plain, recorded)]
-    for step in range(5):
-        expected, found = (runner.decode(running) for runner, running in sides)
+def test_recorded_steps_give_the_logits_of_plain_ones(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step after step, recorded decoding gives what plain decoding gives, whatever is padded."""
+    monkeypatch.setattr(varlen, "varlen_attn_out", slow_varlen)
+    sides = [(runner, read(runner, count)) for runner in (runner_of(None), runner_of(Replayed))]
+    for step in range(4):
+        expected, found = (
+            runner.run([Chunk(each, each.length - 1, each.length) for each in sequences])
+            for runner, sequences in sides
+        )
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-        for _, running in sides:
-            for run in (run for pool in running for run in pool):
-                run.filled += 1
-                run.answer.append(30 + step)
-    assert recorded.graphs is not None
-    assert len(recorded.graphs.steps) == 1
+        for _, sequences in sides:
+            for each in sequences:
+                each.answer.append(30 + step)
+    graphs = sides[1][0].graphs
+    assert graphs is not None
+    assert sorted(graphs.steps) == [1, 2, 4, 8, 16], "nothing is recorded while serving"
 
 
-@torch.inference_mode()
-def test_old_recordings_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more recordings are kept than the bound."""
-    monkeypatch.setattr(graphs, "GRAPHS_KEPT", 1)
-    runner = DirectRunner(embedded(), record=Replayed)
-    runner.allocate(TOKENS)
-    for places in ((Place(SHORT, 0),), (Place(SHORT, 0), Place(SHORT, 1)), (Place(SHORT, 0),)):
-        runner.decode(prompts(runner, *places))
-    assert runner.graphs is not None
-    assert [part.rows for (part,) in runner.graphs.steps] == [1]
+def test_a_failed_recording_leaves_plain_steps(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a step cannot be recorded the engine says so once and decodes without."""
+    monkeypatch.setattr(varlen, "varlen_attn_out", slow_varlen)
+
+    def refused(_: Callable[[], torch.Tensor]) -> Replayed:
+        raise DeviceError("no graphs here")
+
+    with caplog.at_level(logging.WARNING, "capstan.engine"):
+        runner = runner_of(refused)
+    assert runner.graphs is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "decode steps run without CUDA graphs: no graphs here"
+    ]
 
 
-@torch.inference_mode()
-def test_a_pool_in_the_place_of_another_uses_its_recording() -> None:
-    """A pool that begins where one was, with rows of the same capacity, needs no new recording."""
-    runner = DirectRunner(embedded(), record=Replayed)
-    runner.allocate(TOKENS)
-    for pool in (SHORT, Pool(SHORT.start, SHORT.capacity, rows=2)):
-        runner.decode(prompts(runner, Place(pool, 0), Place(pool, 1)))
-    assert runner.graphs is not None
-    assert len(runner.graphs.steps) == 1
-
-
-@pytest.mark.parametrize(
-    ("number", "least", "rounded"), [(1, 1, 1), (3, 1, 4), (4, 1, 4), (5, 256, 256), (257, 256, 512)]
-)
-def test_sizes_are_rounded_up_to_few(number: int, least: int, rounded: int) -> None:
-    """Rows and lengths become the next power of two."""
-    assert round_up(number, least) == rounded
+def test_few_sizes_are_recorded() -> None:
+    """1, 2, 4, then multiples of 8 until all that may run are covered."""
+    assert sizes(20) == [1, 2, 4, 8, 16, 24]

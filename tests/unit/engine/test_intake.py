@@ -90,14 +90,16 @@ def test_no_more_is_prepared_than_is_soon_wanted() -> None:
 
 @pytest.mark.slow
 def test_tiles_and_features_are_let_go_of_once_read() -> None:
-    """A run whose prompt has been read keeps neither the tiles of its images nor their features."""
+    """A sequence whose images were seen keeps no tiles, and once it has ended no features either."""
     with running(without_stops()) as engine:
 
         async def look() -> Sequence:
             generation = engine.submit(ask(picture(1), "?", max_tokens=2000))
             await until(lambda: engine.stats().decode_tokens > 2)
             (run,) = engine._worker.running()  # type: ignore[union-attr]
+            assert run.inputs is None
             generation.cancel()
+            await until(lambda: engine.stats().running == 0)
             return run
 
         run = asyncio.run(look())

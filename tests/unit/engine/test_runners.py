@@ -13,7 +13,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.pixels import joined, normaliser_of, pixels
 from service.engine.request import Request, Sampling, Turn
-from service.engine.runner import direct
+from service.engine.runner import fused
 from service.engine.runner.vision import Vision
 from tests.support.checkpoints import make_internvl
 from tests.unit.engine.running import ask, by_generate, picture, running
@@ -23,20 +23,20 @@ pytestmark = pytest.mark.slow
 
 # The language model, what sets it apart, and the runner that it gets.
 FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "llama": ("llama", {"attention_bias": True, "mlp_bias": True}, "direct"),
-    "llama of one key-value head": ("llama", {"num_key_value_heads": 1}, "direct"),
+    "llama": ("llama", {"attention_bias": True, "mlp_bias": True}, "fused"),
+    "llama of one key-value head": ("llama", {"num_key_value_heads": 1}, "fused"),
     "llama with dynamic positions": (
         "llama",
         {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
-        "direct",
+        "fused",
     ),
-    "qwen2": ("qwen2", {}, "direct"),
-    "qwen3": ("qwen3", {}, "direct"),
-    "mistral": ("mistral", {"sliding_window": None}, "forward"),
+    "qwen2": ("qwen2", {}, "fused"),
+    "qwen3": ("qwen3", {}, "fused"),
+    "mistral": ("mistral", {"sliding_window": None}, "generate"),
     "qwen3 with experts": (
         "qwen3_moe",
         {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
-        "forward",
+        "generate",
     ),
     "mistral with a window": ("mistral", {"sliding_window": 64}, "generate"),
 }
@@ -101,20 +101,20 @@ def test_every_family_is_answered_as_by_generate(family: tuple[LoadedModel, str]
     assert len(set(expected)) > 5, "a model that always says the same proves nothing"
 
 
-def test_the_direct_runner_gives_what_the_forward_runner_gives(
+def test_the_fused_runner_gives_what_the_generate_runner_gives(
     family: tuple[LoadedModel, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where both runners serve a model, they give the same texts."""
     loaded, runner = family
-    if runner != "direct":
-        assert not direct.serves(loaded)
+    if runner != "fused":
+        assert not fused.serves(loaded)
         return
     requests = some_requests(8, seed=4)
     with running(loaded, slots=3) as engine:
         expected = [completion.text for completion in answer(engine, *requests)]
-    monkeypatch.setattr("service.engine.runner.direct.serves", lambda _: False)
+    monkeypatch.setattr("service.engine.runner.fused.serves", lambda _: False)
     with running(loaded, slots=5, prefill_tokens=33) as engine:
-        assert engine.describe().runner == "forward"
+        assert engine.describe().runner == "generate"
         assert [completion.text for completion in answer(engine, *requests)] == expected
 
 

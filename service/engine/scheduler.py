@@ -1,0 +1,152 @@
+"""Scheduling policy: pure Python, no tensors, no threads, no clock.
+
+A step computes one token of each sequence that is writing, and prompts, first come, first served, up to a
+number of tokens. Sequences get pages as they grow; where there are none the youngest is preempted: it gives
+its pages up and is computed again later, answer and all.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.engine.pages import PageTable
+from service.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens `start` to `end` of a sequence's prompt and answer, to be computed in this step."""
+
+    sequence: Sequence
+    start: int
+    end: int
+
+    @property
+    def last(self) -> bool:
+        """Whether the next token follows from it."""
+        return self.end == self.sequence.length
+
+
+class Scheduler:
+    """The queue and the running sequences of one engine.
+
+    At most `slots` sequences run. A step reads at most `step_tokens` tokens of prompts, and of each at most
+    `chunk_tokens` while answers are being written. `clear` zeroes a page in which a NaN may be.
+    """
+
+    def __init__(
+        self,
+        table: PageTable,
+        *,
+        slots: int,
+        step_tokens: int,
+        chunk_tokens: int,
+        clear: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.table = table
+        self.clear = clear
+        self.slots = slots
+        self.step_tokens = step_tokens
+        self.chunk_tokens = chunk_tokens
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # in the order in which they came
+        self.preempted = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a prepared sequence."""
+        self.waiting.append(sequence)
+
+    def schedule(self) -> list[Chunk]:
+        """What to compute in this step."""
+        before, writing = self.preempted, self._writing()
+        left, most = self.step_tokens, self.chunk_tokens if writing else self.step_tokens
+        chunks = writing
+        for sequence in list(self.running):
+            if left > 0 and not sequence.done and sequence.filled < sequence.length - 1:
+                chunk = self._chunk(sequence, min(left, most))
+                if chunk is None:
+                    break
+                chunks.append(chunk)
+                left -= chunk.end - chunk.start
+        # Growing for one may have preempted another that was scheduled before.
+        chunks = [chunk for chunk in chunks if chunk.sequence.pages]
+        while left > 0 and self.preempted == before and (admitted := self._admit()) is not None:
+            chunk = self._chunk(admitted, min(left, most))
+            if chunk is None:
+                break
+            chunks.append(chunk)
+            left -= chunk.end - chunk.start
+        return chunks
+
+    def computed(self, chunk: Chunk) -> None:
+        """Note that a chunk is in the cache."""
+        sequence = chunk.sequence
+        sequence.filled = chunk.end
+        if chunk.start < len(sequence.prompt):
+            full = chunk.end // self.table.page_tokens
+            self.table.publish(sequence.pages[:full], sequence.page_hashes)
+
+    def retire(self) -> list[Sequence]:
+        """Free the pages of the sequences that are done, waiting or not, and return them."""
+        done = [sequence for sequence in (*self.running, *self.waiting) if sequence.done]
+        if done:
+            self.running = [sequence for sequence in self.running if not sequence.done]
+            self.waiting = deque(sequence for sequence in self.waiting if not sequence.done)
+        for sequence in done:
+            # A failed or unread prompt may have left a NaN, which would survive the mask of attention.
+            whole = sequence.error is None and sequence.filled >= len(sequence.prompt)
+            for page in self.table.release(sequence.pages, whole=whole):
+                self.clear(page)
+        return done
+
+    def _writing(self) -> list[Chunk]:
+        """The next token of each sequence that has been read, the oldest first."""
+        before, found = self.preempted, list[Chunk]()
+        for sequence in list(self.running):
+            start = sequence.length - 1
+            if sequence.done or sequence.filled != start:
+                continue
+            if self.preempted != before and sequence not in self.running:
+                continue
+            if self._grow(sequence, start + 1):
+                found.append(Chunk(sequence, start, start + 1))
+        return [chunk for chunk in found if chunk.sequence.pages]
+
+    def _chunk(self, sequence: Sequence, tokens: int) -> Chunk | None:
+        if sequence not in self.running:  # preempted for an older one
+            return None
+        end = min(sequence.length, sequence.filled + tokens)
+        if not self._grow(sequence, end):
+            return None
+        return Chunk(sequence, sequence.filled, end)
+
+    def _admit(self) -> Sequence | None:
+        """Take the first waiting sequence, if its prompt fits; no later one overtakes it."""
+        if not self.waiting or len(self.running) >= self.slots or self.waiting[0].done:
+            return None
+        sequence = self.waiting[0]
+        # At least one token is left to compute: what follows the prompt comes from it.
+        hashes = sequence.page_hashes[: (sequence.length - 1) // self.table.page_tokens]
+        sequence.pages = self.table.share(hashes)
+        if self.table.needed(sequence.length) - len(sequence.pages) > self.table.available:
+            self.table.shared_tokens -= len(sequence.pages) * self.table.page_tokens
+            self.table.release(sequence.pages)
+            return None
+        sequence.filled = len(sequence.pages) * self.table.page_tokens
+        self.running.append(self.waiting.popleft())
+        return sequence
+
+    def _grow(self, sequence: Sequence, tokens: int) -> bool:
+        """Get pages for so many tokens, from younger sequences if need be; the youngest waits for others."""
+        while not self.table.grow(sequence.pages, tokens):
+            if self.running[-1] is sequence:
+                return False
+            self._preempt(self.running[-1])
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.table.release(sequence.pages)
+        sequence.filled = 0
+        self.waiting.appendleft(sequence)
+        self.preempted += 1

@@ -1,0 +1,142 @@
+"""Attention over pages: each backend against a slow reference, the CUDA one traced without a GPU too."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from service.engine.attention import varlen
+from service.engine.attention.batch import Batch
+from service.engine.attention.cache import Cache, CacheShape
+from service.engine.attention.protocol import Attention
+from service.engine.attention.sdpa import SdpaAttention
+from service.engine.attention.varlen import VarlenAttention
+
+LAYERS, CHANNELS = 2, 8
+
+
+def slow_varlen(
+    out: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cu_seq_q: torch.Tensor,
+    cu_seq_k: None,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+    seqused_k: torch.Tensor,
+    block_table: torch.Tensor,
+) -> torch.Tensor:
+    """`varlen_attn_out` token by token; what it may not assume, it checks."""
+    assert cu_seq_k is None
+    assert enable_gqa == (query.shape[1] != key.shape[2])
+    assert window_size[1] == 0
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    for i, length in enumerate(seqused_k.tolist()):
+        first, end = cu_seq_q[i : i + 2].tolist()
+        assert end - first <= max_q
+        assert length <= max_k
+        pages = block_table[i, : -(-length // key.shape[1])].long()
+        keys, values = (each[pages].flatten(0, 1)[:length] for each in (key, value))  # each [L, K, D]
+        for at in range(first, end):
+            last = length - (end - at) + 1
+            begin = 0 if window_size[0] < 0 else max(0, last - 1 - window_size[0])
+            for head in range(query.shape[1]):
+                own = head * key.shape[2] // query.shape[1]
+                weights = (keys[begin:last, own] @ query[at, head] * scale).softmax(0)
+                out[at, head] = weights @ values[begin:last, own]
+    return out
+
+
+def run(
+    kind: str, sequences: list[list[int]], size: int, heads: tuple[int, int], window: int | None
+) -> list[torch.Tensor]:
+    """What each step of the sequences gives, chunk by chunk; their pages lie in no order."""
+    shape = CacheShape(LAYERS, heads[1], CHANNELS, torch.float32, torch.device("cpu"))
+    needed = [-(-sum(counts) // size) for counts in sequences]
+    cache = Cache(shape, sum(needed) + 2, size, by_head=kind == "sdpa")
+    for layer in (*cache.keys, *cache.values):
+        layer.fill_(3.0)
+    attention: Attention = SdpaAttention(cache) if kind == "sdpa" else VarlenAttention(cache)
+    order = np.random.default_rng(0).permutation(sum(needed) + 2).tolist()
+    pages = [[order.pop() for _ in range(count)] for count in needed]
+    torch.manual_seed(0)
+    found, filled = list[torch.Tensor](), [0] * len(sequences)
+    for number in range(max(map(len, sequences))):
+        rows = [i for i, counts in enumerate(sequences) if number < len(counts)]
+        counts = [sequences[i][number] for i in rows]
+        batch = Batch([filled[i] for i in rows], counts, [pages[i] for i in rows], size)
+        step = attention.begin(batch)
+        for layer in range(LAYERS):
+            query, key, value = (
+                torch.randn(sum(counts), n, CHANNELS) for n in (heads[0], heads[1], heads[1])
+            )
+            found.append(step(layer, query, key, value, window=window))
+            found.append(step(layer, query[batch.last], key, value, window=window, last=True))
+        for i, count in zip(rows, counts, strict=True):
+            filled[i] += count
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=4), min_size=1, max_size=5),
+    st.sampled_from((1, 4, 8, 32)),
+    st.sampled_from(((2, 2), (4, 2), (3, 1))),
+    st.sampled_from((None, 3)),
+)
+def test_both_backends_give_what_the_slow_reference_gives(
+    sequences: list[list[int]], size: int, heads: tuple[int, int], window: int | None
+) -> None:
+    """Chunks and single tokens, full and part pages, grouped heads and windows: all are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(varlen, "varlen_attn_out", slow_varlen)
+        expected = run("varlen", sequences, size, heads, window)
+    for one, other in zip(run("sdpa", sequences, size, heads, window), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_cuda_backend_is_traced_without_a_gpu(last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is called with the shapes, types and devices that it takes."""
+    called = list[dict[str, Any]]()
+    real = varlen.varlen_attn_out
+
+    def noted(out: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        called.append(options)
+        assert out.device.type == "cuda"
+        assert out.stride(-1) == 1
+        return real(out, *rest, **options)
+
+    monkeypatch.setattr(varlen, "varlen_attn_out", noted)
+    shape = CacheShape(1, 2, 64, torch.bfloat16, torch.device("cuda"))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        cache = Cache(shape, 4, 256, by_head=False)
+        batch = Batch([0, 300], [5, 1], [[2], [0, 3]], 256)
+        step = VarlenAttention(cache).begin(batch)
+        made = (torch.empty(n, h, 64, dtype=shape.dtype, device="cuda") for n, h in ((6, 8), (6, 2), (6, 2)))
+        query, key, value = made
+        out = step(0, query[:2] if last else query, key, value, last=last)
+    assert (out.shape, out.dtype) == ((2 if last else 6, 8, 64), torch.bfloat16)
+    (options,) = called
+    assert options["block_table"].shape == (2, 2)
+    assert (options["block_table"].dtype, options["seqused_k"].dtype) == (torch.int32, torch.int32)
+
+
+def test_what_flash_attention_cannot_do_is_refused() -> None:
+    """A softcap, and tokens that see later ones, are errors rather than wrong numbers."""
+    cache = Cache(CacheShape(1, 1, 8, torch.float32, torch.device("cpu")), 2, 4, by_head=False)
+    seen = {None: (np.zeros(2, np.int64), np.full(2, 2))}
+    with pytest.raises(ValueError, match="SdpaAttention"):
+        VarlenAttention(cache).begin(Batch([0], [2], [[0]], 4, visible=seen))
+    step = VarlenAttention(cache).begin(Batch([0], [2], [[0]], 4))
+    with pytest.raises(ValueError, match="softcap"):
+        step(0, *torch.zeros(3, 2, 1, 8), softcap=30.0)
