@@ -83,7 +83,7 @@ class FakeEngine:
 
     def describe(self) -> Any:
         return SimpleNamespace(
-            runner="direct", device="cuda:0", dtype="bfloat16", slots=64, context_length=8192
+            runner="fused", device="cuda:0", dtype="bfloat16", slots=64, context_length=8192
         )
 
 

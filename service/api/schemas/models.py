@@ -9,7 +9,7 @@ class Engine(BaseModel):
     """How the replica runs the model."""
 
     runner: str = Field(
-        description="The way of running the model that its architecture allows.", examples=["direct"]
+        description="The way of running the model that its architecture allows.", examples=["fused"]
     )
     device: str = Field(examples=["cuda"])
     dtype: str = Field(examples=["bfloat16"])

@@ -60,7 +60,7 @@ class StubEngine:
             raise self.stopped
 
     def describe(self) -> Any:
-        return SimpleNamespace(runner="direct", device="cpu", dtype="float32", slots=64, context_length=4096)
+        return SimpleNamespace(runner="fused", device="cpu", dtype="float32", slots=64, context_length=4096)
 
 
 @dataclass

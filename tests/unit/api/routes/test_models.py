@@ -16,7 +16,7 @@ def test_models_lists_the_one_that_is_served(connect: Connect) -> None:
     (card,) = client.get("/v1/models").json()["data"]
     assert (card["id"], card["revision"], card["object"]) == ("vision", "abc", "model")
     assert card["engine"] == {
-        "runner": "direct",
+        "runner": "fused",
         "device": "cpu",
         "dtype": "float32",
         "max_concurrent_sequences": 64,
