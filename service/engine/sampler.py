@@ -23,7 +23,8 @@ def sample(logits: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
     penalised = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
     if penalised:
         logits = penalise(logits, penalised, [runs[row] for row in penalised])
-    highest, likeliest = logits.max(-1)  # each [B]; a NaN counts as the highest
+    likeliest = logits.argmax(-1)  # [B]; a NaN counts as the highest
+    highest = logits.gather(1, likeliest[:, None])[:, 0]  # [B]
     tokens: list[int] = likeliest.tolist()
     broken = [row for row, bad in enumerate(highest.isnan().tolist()) if bad]
     drawn = [row for row, one in enumerate(sampling) if one.temperature > 0]

@@ -108,7 +108,8 @@ class Scheduler:
                 continue
             if self.preempted != before and sequence not in self.running:
                 continue
-            if self._grow(sequence, start + 1):
+            fits = start < len(sequence.pages) * self.table.page_tokens
+            if fits or self._grow(sequence, start + 1):
                 found.append(Chunk(sequence, start, start + 1))
         return [chunk for chunk in found if chunk.sequence.pages]
 

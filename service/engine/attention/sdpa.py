@@ -82,7 +82,8 @@ class _Step:
             return self._plans[last]
         batch, found = self.batch, list[Part]()
         single = [i for i, own in enumerate(batch.pages) if (last or batch.counts[i] == 1) and len(own) == 1]
-        places = range(len(batch.counts)) if last else batch.cu_seq_q.tolist()
+        alone = last or batch.decoding
+        places = range(len(batch.counts) + 1) if alone else batch.cu_seq_q.tolist()
         if single:
             rows = self._rows([places[i] for i in single])
             pages, lengths = [batch.pages[i][0] for i in single], [batch.lengths[i] for i in single]
