@@ -106,6 +106,7 @@ def _engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engine:
         feature_cache_bytes=settings.feature_cache_bytes,
         chunk_tokens=settings.prefill_chunk_tokens,
         cuda_graphs=settings.cuda_graphs,
+        runner=settings.runner,
     )
     loaded = _load(settings, gpus)
     return Engine(loaded, decoder=decoder, options=options)

@@ -123,6 +123,14 @@ class Settings(BaseSettings):
             "less. More: a long prompt gets its first token sooner."
         ),
     )
+    runner: Literal["auto", "transformers", "generate"] = Field(
+        "auto",
+        description=(
+            "How the model runs: `auto` fuses the layers of InternVL and takes `transformers` for others, "
+            "which batches continuously through the model's own forward. `generate` runs static batches, for "
+            "models that cannot be batched continuously."
+        ),
+    )
     cuda_graphs: bool = Field(
         True, description="Record decode steps as CUDA graphs on a GPU. Set `false` if recording fails."
     )

@@ -78,6 +78,11 @@ class BatchWorker:
         sequence.generator = generator_of(sequence.request.sampling)
         sequence.detokenizer = Detokenizer(self.tokenizer, sequence.request.sampling.stop)
         sequence.page_hashes = page_hashes(sequence.prompt, sequence.image_keys, self.table.page_tokens)
+        try:
+            self.runner.begin(sequence)
+        except Exception:
+            logger.exception("a prompt could not be read")
+            sequence.error = fault()
         self.scheduler.add(sequence)
 
     def running(self) -> Iterable[Sequence]:
@@ -150,6 +155,11 @@ class BatchWorker:
 
     def _see(self, sequences: abc.Sequence[Sequence]) -> None:
         """Compute the image features that are not known yet, all in one pass and each image once."""
+        sequences = [sequence for sequence in sequences if sequence.features is None]
+        for sequence in sequences:
+            if sequence.inputs is not None and sequence.inputs.extra:
+                sequence.features = self.runner.encode(sequence.inputs.extra)
+                sequence.inputs = None
         sequences = [sequence for sequence in sequences if sequence.features is None]
         unseen: dict[Hashable, np.ndarray] = {}
         for sequence in sequences:

@@ -1,6 +1,9 @@
 """How an engine is to share the machine."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+RunnerName = Literal["auto", "transformers", "generate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +14,8 @@ class EngineOptions:
     `cache_bytes` on the CPU, and on a GPU what `memory_fraction` of it leaves beside the weights. A step
     reads at most `prefill_tokens` tokens of new prompts, and at most `chunk_tokens` of each while answers
     are being written, so that those do not stall. An engine whose step takes longer than `stall_seconds`
-    counts as dead. `cuda_graphs` records decode steps on a GPU.
+    counts as dead. `cuda_graphs` records decode steps on a GPU. `runner` "auto" takes the quickest one
+    that serves the model, "transformers" the model's own forward, "generate" static batches.
     """
 
     slots: int = 64
@@ -24,3 +28,4 @@ class EngineOptions:
     chunk_tokens: int = 512
     stall_seconds: float = 300.0
     cuda_graphs: bool = True
+    runner: RunnerName = "auto"

@@ -117,6 +117,8 @@ class Scheduler:
         if sequence not in self.running:  # preempted for an older one
             return None
         end = min(sequence.length, sequence.filled + tokens)
+        if sequence.sight is not None:
+            end = sequence.sight.chunk_end(sequence.filled, end)
         if not self._grow(sequence, end):
             return None
         return Chunk(sequence, sequence.filled, end)

@@ -10,6 +10,7 @@ import torch
 
 from service.engine.features import Kept
 from service.engine.inputs import ModelInputs
+from service.engine.prompt.reading import Positions, Sight
 from service.engine.request import FinishReason, Request
 from service.errors import RequestError
 
@@ -25,7 +26,8 @@ class Sequence:
     `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
     `pages` of the cache; `page_hashes` name the content of the prompt's full pages. `inputs` are let go of
     once the model has seen the images, as tiles are large; `known` says for each image whether its features
-    are cached; `features` [N, H], those of all images, are kept in case the sequence is preempted.
+    are cached; `features` [N, H], those of all images, are kept in case the sequence is preempted. Runners
+    that need them set `positions` and `sight`.
     """
 
     request: Request
@@ -38,6 +40,8 @@ class Sequence:
     features: torch.Tensor | None = None
     prompt: list[int] = field(default_factory=list)
     image_positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    positions: Positions | None = None
+    sight: Sight | None = None
     limit: int = 0
     pages: list[int] = field(default_factory=list)
     page_hashes: list[bytes] = field(default_factory=list)

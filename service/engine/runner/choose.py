@@ -16,6 +16,7 @@ from service.engine.runner import fused
 from service.engine.runner.generate import GenerateWorker
 from service.engine.runner.graphs import CudaGraph
 from service.engine.runner.protocol import Runner
+from service.engine.runner.transformers_runner import TransformersRunner
 from service.engine.worker import Worker
 from service.errors import DeviceError
 
@@ -26,11 +27,12 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
     """The quickest worker that computes what the model's configuration says."""
     if isinstance(loaded, ParallelModel):
         return ParallelWorker(loaded, silence_seconds=options.stall_seconds)
-    runner = _runner(loaded, options)
-    if runner is None:
+    if options.runner == "generate":
         return GenerateWorker(loaded)
-    # Before the budget of the other cache is planned: on a GPU that one takes what is left.
-    features.allocate(_feature_shape(loaded))
+    runner = _runner(loaded, options)
+    if loaded.architecture == "internvl":
+        # Before the budget of the other cache is planned: on a GPU that one takes what is left.
+        features.allocate(_feature_shape(loaded))
     budget = cache_budget(loaded, options)
     if budget < LEAST_CONTEXT * runner.token_bytes:
         raise DeviceError(
@@ -41,7 +43,7 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         runner,
         tokenizer=loaded.tokenizer,
         stop_ids=loaded.stop_ids,
-        context_length=loaded.context_length,
+        context_length=min(loaded.context_length, runner.context_limit or loaded.context_length),
         slots=options.slots,
         cache_bytes=budget,
         prefill_tokens=options.prefill_tokens,
@@ -52,9 +54,9 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
     return worker
 
 
-def _runner(loaded: LoadedModel, options: EngineOptions) -> Runner | None:
-    if not fused.serves(loaded):
-        return None
+def _runner(loaded: LoadedModel, options: EngineOptions) -> Runner:
+    if options.runner == "transformers" or not fused.serves(loaded):
+        return TransformersRunner(loaded)
     graphs = options.cuda_graphs and loaded.device.type == "cuda"
     return fused.FusedRunner(loaded, record=CudaGraph if graphs else None)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections import abc
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from service.engine.pixels import joined, normaliser_of
 from service.engine.runner.graphs import DecodeGraphs, Record
 from service.engine.runner.language_model import LanguageModel
 from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
-from service.engine.runner.vision import Vision
+from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
+from service.engine.sequence import Sequence
 from service.errors import DeviceError
 
 logger = logging.getLogger("capstan.engine")
@@ -40,22 +42,9 @@ def serves(loaded: LoadedModel) -> bool:
         text.model_type in LANGUAGE_MODELS
         and text.hidden_act == "silu"
         and not windowed
-        and _sees(loaded)
+        and sees(loaded.model.config)
         and text.rope_parameters.get("rope_type", "default") in ROPES
         and loaded.context_length <= text.max_position_embeddings
-    )
-
-
-def _sees(loaded: LoadedModel) -> bool:
-    """Whether the vision tower is one that `Vision` computes."""
-    config: Any = loaded.model.config
-    vision = config.vision_config
-    return bool(
-        config.vision_feature_layer == -1
-        and config.vision_feature_select_strategy == "default"
-        and config.projector_hidden_act == "gelu"
-        and vision.hidden_act == "gelu"
-        and vision.use_absolute_position_embeddings
     )
 
 
@@ -63,6 +52,7 @@ class FusedRunner:
     """See `Runner`. Called by one thread alone."""
 
     name = "fused"
+    context_limit: int | None = None
 
     def __init__(self, loaded: LoadedModel, *, record: Record | None = None) -> None:
         """Take a model over; `record` makes recordings of decode steps, without it they run as they are."""
@@ -101,6 +91,13 @@ class FusedRunner:
             logger.warning("decode steps run without CUDA graphs: %s", error)
             return
         self.graphs = graphs
+
+    def begin(self, sequence: Sequence) -> None:
+        """Nothing: positions are plain numbers, and tokens see those before them."""
+
+    def encode(self, extra: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Not for models that take tiles."""
+        raise RuntimeError(f"{', '.join(extra)} came for a model that takes tiles")
 
     def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of images."""

@@ -6,12 +6,14 @@ of a head, I inner channels of a feed-forward network, N image tokens, V vocabul
 """
 
 from collections import abc
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from service.engine.scheduler import Chunk
+from service.engine.sequence import Sequence
 
 
 class Runner(Protocol):
@@ -19,6 +21,7 @@ class Runner(Protocol):
 
     name: str
     token_bytes: int
+    context_limit: int | None  # tokens of the longest sequence, where that is less than the model's own
 
     def allocate(self, pages: int, page_tokens: int) -> None:
         """Make the cache; forgets what an earlier one held."""
@@ -30,6 +33,14 @@ class Runner(Protocol):
 
     def capture(self, most: int) -> None:
         """Record what can be recorded for up to `most` sequences that decode together."""
+        ...
+
+    def begin(self, sequence: Sequence) -> None:
+        """Find what the runner needs to know of a prepared sequence, before it is divided into chunks."""
+        ...
+
+    def encode(self, extra: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Features [N, F] of all images of a prompt whose pixels the checkpoint's own processor made."""
         ...
 
     def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:

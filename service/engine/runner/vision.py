@@ -32,6 +32,18 @@ class VisionLayer:
 PASS_BYTES = {"cpu": 2**20, "cuda": 2**30}
 
 
+def sees(config: Any) -> bool:  # noqa: ANN401 - a configuration of transformers
+    """Whether the vision tower is one that `Vision` computes."""
+    vision = config.vision_config
+    return bool(
+        config.vision_feature_layer == -1
+        and config.vision_feature_select_strategy == "default"
+        and config.projector_hidden_act == "gelu"
+        and vision.hidden_act == "gelu"
+        and vision.use_absolute_position_embeddings
+    )
+
+
 class Vision:
     """From tiles to the embeddings that stand for them in the prompt."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
@@ -12,13 +13,11 @@ from service.engine.request import FinishReason
 from service.engine.runner.generate import GenerateWorker
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
-from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
+from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture
+from tests.unit.engine.running import running as running_engine
 from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
-
-@pytest.fixture(autouse=True)
-def _fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.engine.runner.fused.serves", lambda _: False)
+running = partial(running_engine, runner="generate")
 
 
 @pytest.mark.slow

@@ -32,13 +32,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "qwen2": ("qwen2", {}, "fused"),
     "qwen3": ("qwen3", {}, "fused"),
-    "mistral": ("mistral", {"sliding_window": None}, "generate"),
+    "mistral": ("mistral", {"sliding_window": None}, "transformers"),
     "qwen3 with experts": (
         "qwen3_moe",
         {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
-        "generate",
+        "transformers",
     ),
-    "mistral with a window": ("mistral", {"sliding_window": 64}, "generate"),
+    "mistral with a window": ("mistral", {"sliding_window": 64}, "transformers"),
 }
 
 
@@ -101,9 +101,7 @@ def test_every_family_is_answered_as_by_generate(family: tuple[LoadedModel, str]
     assert len(set(expected)) > 5, "a model that always says the same proves nothing"
 
 
-def test_the_fused_runner_gives_what_the_generate_runner_gives(
-    family: tuple[LoadedModel, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_fused_runner_gives_what_the_transformers_runner_gives(family: tuple[LoadedModel, str]) -> None:
     """Where both runners serve a model, they give the same texts."""
     loaded, runner = family
     if runner != "fused":
@@ -112,9 +110,8 @@ def test_the_fused_runner_gives_what_the_generate_runner_gives(
     requests = some_requests(8, seed=4)
     with running(loaded, slots=3) as engine:
         expected = [completion.text for completion in answer(engine, *requests)]
-    monkeypatch.setattr("service.engine.runner.fused.serves", lambda _: False)
-    with running(loaded, slots=5, prefill_tokens=33) as engine:
-        assert engine.describe().runner == "generate"
+    with running(loaded, slots=5, prefill_tokens=33, runner="transformers") as engine:
+        assert engine.describe().runner == "transformers"
         assert [completion.text for completion in answer(engine, *requests)] == expected
 
 

@@ -1,0 +1,133 @@
+"""The runner over a model's own forward: any model of transformers with images whose layers are attention."""
+
+from collections import abc
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from service.engine.attention.batch import Batch
+from service.engine.attention.cache import Cache, CacheShape
+from service.engine.attention.protocol import Attention
+from service.engine.attention.sdpa import SdpaAttention
+from service.engine.attention.varlen import VarlenAttention
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.pixels import joined, normaliser_of, pixels
+from service.engine.prompt.reading import causal
+from service.engine.runner.attention_shape import context_limit
+from service.engine.runner.packed_forward import PackedForward
+from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
+from service.engine.runner.vision import Vision, sees
+from service.engine.scheduler import Chunk
+from service.engine.sequence import Sequence
+
+
+class TransformersRunner:
+    """See `Runner`. Called by one thread alone."""
+
+    name = "transformers"
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Take a model over. Raises CheckpointError for one that cannot be batched continuously."""
+        self.forward = PackedForward(loaded.model)
+        self.context_limit = context_limit(loaded.model)
+        self.normalise = normaliser_of(loaded) if loaded.inputs.tiling is not None else None
+        model: Any = loaded.model
+        self.vision: Vision | None = None
+        if self.normalise is not None and sees(model.config):
+            self.vision = Vision(model.model, model.config, self.normalise)
+        layers = self.forward.layers
+        self.windows = {layer.window for layer in layers}
+        # Flash attention has neither a softcap nor tokens that see later ones.
+        plain = not self.forward.prompts.looks_ahead and not any(layer.softcap for layer in layers)
+        self.flash = plain and loaded.device.type == "cuda"
+        self.shape = CacheShape(len(layers), layers[0].heads, layers[0].channels, loaded.dtype, loaded.device)
+        self.token_bytes = self.shape.token_bytes
+        self.allocate(1, 1)
+
+    def allocate(self, pages: int, page_tokens: int) -> None:
+        """Make the cache."""
+        self.cache = Cache(self.shape, pages, page_tokens, by_head=not self.flash)
+        self.attention: Attention = VarlenAttention(self.cache) if self.flash else SdpaAttention(self.cache)
+
+    def clear(self, page: int) -> None:
+        """Zero a page of the cache."""
+        self.cache.clear(page)
+
+    def capture(self, most: int) -> None:
+        """Record nothing: a forward of transformers is not the same work at every step."""
+
+    def begin(self, sequence: Sequence) -> None:
+        """Find the positions of a prompt and what its tokens see."""
+        extra = sequence.inputs.extra if sequence.inputs else {}
+        sequence.positions = self.forward.prompts.positions(sequence.prompt, extra)
+        sequence.sight = self.forward.prompts.sight(sequence.prompt, extra)
+        if sequence.sight is not None:  # what is cached of a token depends on later ones
+            sequence.page_hashes = []
+
+    def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Features of images."""
+        if self.vision is not None:
+            tiles = self.vision(joined(images, self.shape.device))  # [T, image tokens a tile, H]
+            return [part.flatten(0, 1) for part in tiles.split([len(image) for image in images])]
+        if self.normalise is None:
+            raise RuntimeError("tiles came for a model whose own processor makes its pixels")
+        seen = pixels(images, self.normalise, self.shape.device)  # [T, 3, H, W]
+        found = self.encode({"pixel_values": seen.to(self.shape.dtype)})  # [N, F]
+        tokens = len(found) // len(seen)
+        return list(found.split([tokens * len(tiles) for tiles in images]))
+
+    def encode(self, extra: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Features of all images of a prompt whose pixels the checkpoint's own processor made: [N, F]."""
+        return self.forward.prompts.features(extra)
+
+    def run(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
+        """Compute chunks; logits in their order."""
+        order = like_with_like(chunks)
+        chunks = [chunks[index] for index in order]
+        batch = replace(batch_of(chunks, self.cache.page_tokens), visible=self._visible(chunks))
+        logits = self._run(chunks, batch)  # [B, V], in that order
+        if order == sorted(order):
+            return logits
+        return logits[torch.tensor(np.argsort(order), device=self.shape.device)]
+
+    def _run(self, chunks: abc.Sequence[Chunk], batch: Batch) -> torch.Tensor:
+        found = features_of(chunks)
+        return self.forward(
+            tokens_of(chunks),
+            np.concatenate([_positions(chunk) for chunk in chunks], -1),
+            batch.last,
+            self.attention.begin(batch),
+            features=found.values if found else None,
+            places=found.places if found else None,
+        )
+
+    def _visible(
+        self, chunks: abc.Sequence[Chunk]
+    ) -> Mapping[int | None, tuple[np.ndarray, np.ndarray]] | None:
+        """See `Batch.visible`."""
+        if all(chunk.sequence.sight is None or chunk.start >= len(chunk.sequence.prompt) for chunk in chunks):
+            return None
+        found = {}
+        for window in self.windows:
+            seen = [_seen(chunk, window) for chunk in chunks]
+            found[window] = (
+                np.concatenate([first for first, _ in seen]),
+                np.concatenate([end for _, end in seen]),
+            )
+        return found
+
+
+def _seen(chunk: Chunk, window: int | None) -> tuple[np.ndarray, np.ndarray]:
+    sight = chunk.sequence.sight
+    if sight is None:
+        return causal(window, chunk.start, chunk.end)
+    return sight.between(window, chunk.start, chunk.end)
+
+
+def _positions(chunk: Chunk) -> np.ndarray:
+    if chunk.sequence.positions is None:
+        raise RuntimeError("a prompt is read whose positions were not found")
+    return chunk.sequence.positions.between(chunk.start, chunk.end)
