@@ -4,6 +4,7 @@ Letters: B rows, R of them drawn by chance, V vocabulary, N tokens of all penali
 """
 
 from collections import abc
+from math import isnan
 from random import Random
 
 import torch
@@ -23,10 +24,9 @@ def sample(logits: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
     penalised = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
     if penalised:
         logits = penalise(logits, penalised, [runs[row] for row in penalised])
-    likeliest = logits.argmax(-1)  # [B]; a NaN counts as the highest
-    highest = logits.gather(1, likeliest[:, None])[:, 0]  # [B]
+    highest, likeliest = logits.max(-1)  # each [B]; a NaN counts as the highest
     tokens: list[int] = likeliest.tolist()
-    broken = [row for row, bad in enumerate(highest.isnan().tolist()) if bad]
+    broken = [row for row, value in enumerate(highest.tolist()) if isnan(value)]
     drawn = [row for row, one in enumerate(sampling) if one.temperature > 0]
     if drawn:
         chosen = logits[drawn] if len(drawn) < len(runs) else logits  # [R, V]

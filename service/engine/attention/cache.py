@@ -25,16 +25,28 @@ class Cache:
     """Keys and values of each layer, allocated once.
 
     Each is [pages, page_tokens, K, D], or [pages, K, page_tokens, D] where `by_head`: the backend's choice.
+    Those by head are the halves of one tensor a layer, `cells` [pages, 2K, page_tokens, D], so that one copy
+    writes both.
     """
 
     def __init__(self, shape: CacheShape, pages: int, page_tokens: int, *, by_head: bool) -> None:
         self.shape = shape
         self.page_tokens = page_tokens
-        page = (shape.heads, page_tokens) if by_head else (page_tokens, shape.heads)
-        size = (pages, *page, shape.channels)
+        heads = 2 * shape.heads if by_head else shape.heads
+        page = (heads, page_tokens) if by_head else (page_tokens, heads)
         # Zeros, not whatever was there: a NaN would survive the mask of attention.
-        self.keys = [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
-        self.values = [torch.zeros_like(keys) for keys in self.keys]
+        cells = [
+            torch.zeros((pages, *page, shape.channels), dtype=shape.dtype, device=shape.device)
+            for _ in range(shape.layers)
+        ]
+        self.cells = cells
+        # Masks of a page: row n shows its first n tokens, and hides the others by minus infinity.
+        hidden = torch.full(
+            (page_tokens + 1, page_tokens), float("-inf"), dtype=shape.dtype, device=shape.device
+        )
+        self.ends = hidden.triu_()
+        self.keys = [layer[:, : shape.heads] for layer in cells] if by_head else cells
+        self.values = [layer[:, shape.heads :] if by_head else torch.zeros_like(layer) for layer in cells]
 
     def clear(self, page: int) -> None:
         """Zero a page in which a NaN may be."""

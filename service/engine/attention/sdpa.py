@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -44,10 +45,10 @@ class _Step:
         self.cache = cache
         self.batch = batch
         self.device = cache.shape.device
-        heads, size = cache.shape.heads, cache.page_tokens
-        slots = torch.from_numpy(batch.slots).to(self.device)[:, None]  # [S, 1]
-        head = torch.arange(heads, device=self.device)
-        self.places = ((slots // size * heads + head) * size + slots % size).flatten()  # [S * K]
+        heads, size = 2 * cache.shape.heads, cache.page_tokens
+        page, token = np.divmod(batch.slots[:, None], size)  # each [S, 1]
+        places = ((page * heads + np.arange(heads)) * size + token).ravel()  # [S * 2K]
+        self.places = torch.from_numpy(places).to(self.device)
         self._plans: dict[object, list[Part]] = {}
 
     def __call__(
@@ -63,8 +64,8 @@ class _Step:
         last: bool = False,
     ) -> torch.Tensor:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        keys.view(-1, key.shape[-1]).index_copy_(0, self.places, key.reshape(-1, key.shape[-1]))
-        values.view(-1, key.shape[-1]).index_copy_(0, self.places, value.reshape(-1, key.shape[-1]))
+        channels, both = key.shape[-1], torch.cat((key, value), -2)  # [S, 2K, D]
+        self.cache.cells[layer].view(-1, channels).index_copy_(0, self.places, both.view(-1, channels))
         plain = self.batch.visible is None and softcap is None
         if plain and (window is None or max(self.batch.lengths) <= window):
             plan = self._plan(last)
@@ -174,7 +175,8 @@ class _PageRows:
         heads, channels, size = cache.shape.heads, cache.shape.channels, cache.page_tokens
         device = cache.shape.device
         first, count, length = min(pages), max(pages) - min(pages) + 1, max(lengths)
-        length = min(size, -(-length // LENGTH_STEP) * LENGTH_STEP)
+        if len(pages) > 1:
+            length = min(size, -(-length // LENGTH_STEP) * LENGTH_STEP)
         self.gathered = count > SPARSEST * len(pages)
         token = heads * channels
         if self.gathered:
@@ -182,21 +184,20 @@ class _PageRows:
             order = list(range(len(pages)))
             self.pages = torch.tensor(pages, device=device)
         else:
-            self.shape, self.begin = (count, heads, length, channels), first * size * token
+            self.shape, self.begin = (count, heads, length, channels), 2 * first * size * token
             order = [page - first for page in pages]
         self.length = length
-        self.strides = (size * token, size * channels, channels, 1)
+        self.strides = (2 * size * token, size * channels, channels, 1)
         self.rows = (
             None if order == list(range(count)) or self.gathered else torch.tensor(order, device=device)
         )
         self.count = len(pages) if self.gathered else count
-        ends = [1] * self.count
-        for row, end in zip(order, lengths, strict=True):
-            ends[row] = end
         self.mask: torch.Tensor | None = None
-        if min(ends) < length:
-            seen = torch.arange(length) < torch.tensor(ends)[:, None]  # [R, L]
-            self.mask = _additive(seen, cache)[:, None, None]  # [R, 1, 1, L]
+        if self.count > len(pages) or min(lengths) < length:
+            ends = np.ones(self.count, np.int64)
+            ends[order] = lengths
+            seen = cache.ends[:, :length].index_select(0, torch.from_numpy(ends).to(device))  # [R, L]
+            self.mask = seen[:, None, None]  # [R, 1, 1, L]
         self.heads = heads
 
     def __call__(
@@ -223,7 +224,7 @@ class _PageRows:
         """[R, K, L, D]."""
         if self.gathered:
             return cells[self.pages, :, : self.length]
-        return cells.as_strided(self.shape, self.strides, self.begin)
+        return cells.as_strided(self.shape, self.strides, cells.storage_offset() + self.begin)
 
 
 class _Cached:
