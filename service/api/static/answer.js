@@ -72,11 +72,11 @@ export class Answer {
     if (this.#usage === null) return;
     const { prompt_tokens: read, completion_tokens: written } = this.#usage;
     at("tokens").textContent = `${read.toLocaleString("en")}, ${written.toLocaleString("en")}`;
-    const seconds = (this.#last - this.#first) / 1000;
-    // One piece has no pace.
-    if (this.#first !== null && seconds > 0 && written > 1) {
-      at("rate").textContent = `${pace((written - 1) / seconds)} tokens/s`;
-    }
+    if (this.#first === null) return;
+    // An answer that came as one piece has no time between tokens; its rate counts from the request.
+    const pieces = this.#last > this.#first && written > 1;
+    const seconds = (this.#last - (pieces ? this.#first : this.#start)) / 1000;
+    at("rate").textContent = `${pace((written - (pieces ? 1 : 0)) / seconds)} tokens/s`;
   }
 
   #note(text) {
