@@ -2,6 +2,9 @@
 
 from enum import IntEnum
 
+TESTED_KUBERAY = "1.7.0"
+INSTALL_KUBERAY = f"helm install kuberay-operator kuberay/kuberay-operator --version {TESTED_KUBERAY}"
+
 
 class ExitCode(IntEnum):
     """The exit codes of `capstan`, the same for every command."""

@@ -12,7 +12,15 @@ import yaml
 from k8s.clients.chart import Values
 from k8s.clients.kubeconfig import Location
 from k8s.clients.process import Processes
-from k8s.errors import CapstanError, ClusterError, RefusedError, ToolError, UnreachableError, UsageError
+from k8s.errors import (
+    INSTALL_KUBERAY,
+    CapstanError,
+    ClusterError,
+    RefusedError,
+    ToolError,
+    UnreachableError,
+    UsageError,
+)
 
 HELM_TIMEOUT_S = 120.0
 KEPT_REVISIONS = 20
@@ -151,8 +159,7 @@ def explain(error: ToolError) -> CapstanError:
     message = str(error)
     if 'no matches for kind "RayService"' in message:
         return RefusedError(
-            "the cluster has no kind RayService: KubeRay is not installed; "
-            "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0"
+            f"the cluster has no kind RayService: KubeRay is not installed; {INSTALL_KUBERAY}"
         )
     if found := UNREACHABLE.search(message):
         if "provide credentials" in message:

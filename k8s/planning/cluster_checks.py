@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from k8s.errors import INSTALL_KUBERAY, TESTED_KUBERAY
 from k8s.planning.autoscaling import Autoscaling
 from k8s.planning.capacity import report_capacity
 from k8s.planning.nodes import NodeCapacity, count_gpus, free_resources
@@ -22,8 +23,6 @@ OLDEST_FOR_TOKENS = (1, 6)
 # CUDA 13 needs it; GPU feature discovery writes the labels, of which the second is the former name.
 OLDEST_DRIVER = 580
 DRIVER_LABELS = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
-TESTED_KUBERAY = "1.7.0"
-INSTALL_KUBERAY = f"helm install kuberay-operator kuberay/kuberay-operator --version {TESTED_KUBERAY}"
 ORIGIN_KIND_LABEL = "ray.io/originated-from-crd"
 RELEASE = re.compile(r"v?\d+\.\d+\.\d+(-\S+)?")
 VERSION_ANNOTATION = "ray.io/kuberay-version"

@@ -31,9 +31,14 @@ def pod_demand(cluster: Json, *, head: bool = True) -> list[PodDemand]:
     return found
 
 
+def worker_counts(cluster: Json) -> dict[str, int]:
+    """How many worker pods each pool of a `rayClusterConfig` starts with."""
+    return {demand.group: demand.count for demand in pod_demand(cluster, head=False)}
+
+
 def added_demand(before: Json, after: Json) -> list[PodDemand]:
     """The pods that a running cluster adds when its pools grow."""
-    had = {d.group: d.count for d in pod_demand(before, head=False)}
+    had = worker_counts(before)
     return [
         PodDemand(d.group, d.count - had.get(d.group, 0), d.each, d.spec)
         for d in pod_demand(after, head=False)
@@ -43,7 +48,7 @@ def added_demand(before: Json, after: Json) -> list[PodDemand]:
 
 def shrinking_pools(before: Json, after: Json) -> dict[str, tuple[int, int]]:
     """The pools of a running cluster that would start with fewer pods, with both numbers."""
-    wanted = {d.group: d.count for d in pod_demand(after, head=False)}
+    wanted = worker_counts(after)
     return {
         d.group: (d.count, wanted[d.group])
         for d in pod_demand(before, head=False)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from k8s.planning.failures import SCHEDULING_GRACE_S
-from k8s.planning.pod_demand import pod_demand
+from k8s.planning.pod_demand import worker_counts
 from k8s.planning.proposal import Proposal
 from k8s.resources.rayservice import serve_applications
 
@@ -50,4 +50,4 @@ def fixed_pools(service: Json) -> dict[str, int]:
     cluster = service["spec"]["rayClusterConfig"]
     if cluster.get("enableInTreeAutoscaling"):
         return {}
-    return {demand.group: demand.count for demand in pod_demand(cluster, head=False)}
+    return worker_counts(cluster)

@@ -6,6 +6,7 @@ from typing import Any
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.retry import INTERVAL_S, Clock
 from k8s.errors import RefusedError, RolloutError
+from k8s.planning.pod_demand import worker_counts
 from k8s.planning.ray_cluster import UNHASHED_IN_HEAD, same_cluster
 from k8s.planning.target import Target, fixed_pools
 from k8s.resources.pod import Pod
@@ -51,11 +52,6 @@ def align_release(
     seen = watch(observer.snapshot, target, timeout_s=left_s, say=say, clock=clock)
     _check_surplus(worker_counts(ray_cluster["spec"]), fixed_pools(service), idle_pods(seen))
     align(client, service, say, shrink=True, seen=seen)
-
-
-def worker_counts(ray_cluster: Json) -> dict[str, int]:
-    """The worker pods that each pool of a RayCluster's spec is to have."""
-    return {g["groupName"]: g.get("replicas") or 0 for g in ray_cluster.get("workerGroupSpecs") or []}
 
 
 def _observed(observer: Observer, end: float, clock: Clock) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 from k8s.clients.chart import Values
 from k8s.clients.helm import Release, last_deployed, stuck
 from k8s.clients.kubernetes import RAY, KubernetesClient
-from k8s.errors import ClusterError, RefusedError, UsageError
+from k8s.errors import INSTALL_KUBERAY, ClusterError, RefusedError, UsageError
 from k8s.planning.autoscaling import Autoscaling, find_autoscaling
 from k8s.planning.capacity import CapacityReport, report_capacity
 from k8s.planning.cluster_checks import operator_mismatches, operator_version
@@ -87,8 +87,8 @@ def require_kuberay(client: KubernetesClient) -> None:
     except ClusterError as error:
         if error.status == HTTPStatus.NOT_FOUND:
             raise RefusedError(
-                "KubeRay is not installed: the cluster has no RayService (ray.io/v1); install it with "
-                "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0"
+                f"KubeRay is not installed: the cluster has no RayService (ray.io/v1); install it with "
+                f"{INSTALL_KUBERAY}"
             ) from None
         raise
 
