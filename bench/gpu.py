@@ -155,7 +155,7 @@ async def in_flight(engine: Engine, shape: Shape, *, clients: int, count: int) -
 
 
 def limits(engine: Engine, shape: Shape, loaded: LoadedModel, *, peak_flops: float, peak_bytes: float) -> str:
-    """Model FLOP utilisation of reading a prompt, and bytes a second of writing one answer."""
+    """Model FLOP utilization of reading a prompt, and bytes a second of writing one answer."""
     weights = sum(parameter.numel() for parameter in loaded.model.get_decoder().parameters())
 
     async def once(tokens: int) -> float:

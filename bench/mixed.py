@@ -81,7 +81,7 @@ def _of_engine(engine: Engine) -> tuple[Ask, Long]:
 
 
 async def measure_http(url: str, *, model: str, seed: int, count: int = 640) -> list[Figures]:
-    """A server that runs. Hot, and penalised for the end that its prompt holds too, the model writes on."""
+    """A server that runs. Hot, and penalized for the end that its prompt holds too, the model writes on."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session:
 

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         None, ge=1, le=1024, description="CPU threads per torch operation. Default: the replica's `num_cpus`."
     )
     preparation_threads: int = Field(
-        2, ge=1, le=256, description="Threads that hand out images for decoding and tokenise prompts."
+        2, ge=1, le=256, description="Threads that hand out images for decoding and tokenize prompts."
     )
     decode_processes: int | None = Field(
         None,
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
         100_000,
         ge=1,
         le=10_000_000,
-        description="Most characters of a prompt, checked before it is tokenised.",
+        description="Most characters of a prompt, checked before it is tokenized.",
     )
     keys_file: Path | None = Field(
         None,

@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         sentence = inspect.getdoc(getattr(item, "obj", None)) or ""
         if not sentence.partition("\n\n")[0].rstrip().endswith("."):
-            raise pytest.UsageError(f"{item.nodeid}: the docstring is not a sentence of behaviour")
+            raise pytest.UsageError(f"{item.nodeid}: the docstring is not a sentence of behavior")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
     "green": (40, 180, 60),
     "blue": (50, 80, 230),
@@ -22,7 +22,7 @@ OVERSAMPLING = 2
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two shapes on grey. `side_by_side` places the first left of the second, else above it."""
+    """Two shapes on gray. `side_by_side` places the first left of the second, else above it."""
 
     names: tuple[tuple[str, str], tuple[str, str]]
     side_by_side: bool
@@ -30,34 +30,34 @@ class Scene:
     @property
     def caption(self) -> str:
         """The caption of the scene."""
-        (colour_1, shape_1), (colour_2, shape_2) = self.names
-        return f"a {colour_1} {shape_1} {'left of' if self.side_by_side else 'above'} a {colour_2} {shape_2}"
+        (color_1, shape_1), (color_2, shape_2) = self.names
+        return f"a {color_1} {shape_1} {'left of' if self.side_by_side else 'above'} a {color_2} {shape_2}"
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
     """Draw one of the 648 scenes, all equally likely."""
-    colours, pick = list(COLOURS), rng.integers
-    first = (colours[pick(len(COLOURS))], SHAPES[pick(len(SHAPES))])
-    second = (colours[pick(len(COLOURS))], SHAPES[pick(len(SHAPES))])
+    colors, pick = list(COLORS), rng.integers
+    first = (colors[pick(len(COLORS))], SHAPES[pick(len(SHAPES))])
+    second = (colors[pick(len(COLORS))], SHAPES[pick(len(SHAPES))])
     return Scene((first, second), bool(rng.random() < 0.5))
 
 
 def draw(
     scene: Scene, rng: np.random.Generator, *, width: int = 112, height: int = 112, smooth: bool = False
 ) -> Image.Image:
-    """Draw a scene with jittered position, size, colour and background; RGB, `width` x `height` pixels."""
+    """Draw a scene with jittered position, size, color and background; RGB, `width` x `height` pixels."""
     factor = OVERSAMPLING if smooth else 1
     w, h = width * factor, height * factor
-    grey = int(rng.integers(60, 110))
-    image = Image.new("RGB", (w, h), (grey, grey, grey))
+    gray = int(rng.integers(60, 110))
+    image = Image.new("RGB", (w, h), (gray, gray, gray))
     pen = ImageDraw.Draw(image)
     cell_w, cell_h = (w / 2, h) if scene.side_by_side else (w, h / 2)
-    for index, (colour, shape) in enumerate(scene.names):
+    for index, (color, shape) in enumerate(scene.names):
         radius = min(cell_w, cell_h) * rng.uniform(0.32, 0.45)
         jitter = rng.uniform(-0.02, 0.02, 2) * min(w, h)
         x = (index + 0.5) * cell_w if scene.side_by_side else w / 2
         y = h / 2 if scene.side_by_side else (index + 0.5) * cell_h
-        fill = tuple(int(np.clip(v + rng.integers(-12, 13), 0, 255)) for v in COLOURS[colour])
+        fill = tuple(int(np.clip(v + rng.integers(-12, 13), 0, 255)) for v in COLORS[color])
         _draw_shape(pen, shape, float(x + jitter[0]), float(y + jitter[1]), float(radius), fill)
     return image.resize((width, height), Image.Resampling.BOX) if smooth else image
 

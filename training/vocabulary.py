@@ -4,7 +4,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from training.prompts import PROMPTS
-from training.shapes import COLOURS, SHAPES
+from training.shapes import COLORS, SHAPES
 
 END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END, IMAGE_CONTEXT, VIDEO = "<img>", "</img>", "<IMG_CONTEXT>", "<video>"
@@ -25,8 +25,8 @@ CHAT_TEMPLATE = (
 
 def _sentences() -> list[str]:
     captions = [
-        f"a {colour} {shape} {relation} a {colour} {shape}"
-        for colour in COLOURS
+        f"a {color} {shape} {relation} a {color} {shape}"
+        for color in COLORS
         for shape in SHAPES
         for relation in ("left of", "above")
     ]

@@ -153,7 +153,7 @@ def find_autoscaling(
 
 
 def example_nodes(groups: Sequence[NodeGroup], nodes: Sequence[Json]) -> dict[str, Json]:
-    """A node of each group that has one, recognised by name or labels; the longer group name wins."""
+    """A node of each group that has one, recognized by name or labels; the longer group name wins."""
     found: dict[str, Json] = {}
     for node in nodes:
         mine = [g.name for g in groups if _belongs(node, _base_name(g.name))]

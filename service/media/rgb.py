@@ -26,20 +26,20 @@ def to_rgb(image: Image.Image, depth: str = "") -> Image.Image:
 
 
 def _high_bytes(image: Image.Image) -> Image.Image:
-    """Keep the high byte of 16-bit greys, as Pillow's readers do for 16-bit colours.
+    """Keep the high byte of 16-bit grays, as Pillow's readers do for 16-bit colors.
 
-    Pillow's convert clips instead, which turns all but the darkest 256 of 65,536 greys white.
+    Pillow's convert clips instead, which turns all but the darkest 256 of 65,536 grays white.
     """
     values = np.asarray(image)  # [H, W]
-    grey = (values.clip(0, 65_535) >> 8).astype(np.uint8)  # [H, W]
+    gray = (values.clip(0, 65_535) >> 8).astype(np.uint8)  # [H, W]
     key = image.info.get("transparency")
     if isinstance(key, int):
-        grey[values == key] = 255
-    return Image.fromarray(grey).convert("RGB")
+        gray[values == key] = 255
+    return Image.fromarray(gray).convert("RGB")
 
 
 def _scale_key(image: Image.Image, depth: str) -> None:
-    """Scale PNG's transparent colour to 8 bits like the pixels; Pillow leaves it at the depth of the file."""
+    """Scale PNG's transparent color to 8 bits like the pixels; Pillow leaves it at the depth of the file."""
     key = image.info.get("transparency")
     if depth in SPREAD and isinstance(key, int):
         factor = SPREAD[depth]

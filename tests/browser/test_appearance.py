@@ -11,16 +11,16 @@ from tests.browser.test_page import choose, run
 
 pytestmark = pytest.mark.browser
 
-# Of every text in view: its colour against the nearest background, as WCAG 2.2 reckons contrast.
+# Of every text in view: its color against the nearest background, as WCAG 2.2 reckons contrast.
 CONTRAST = """() => {
     const channel = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
     const shares = [0.2126, 0.7152, 0.0722];
     const light = (rgb) => shares.reduce((sum, share, i) => sum + share * channel(rgb[i] / 255), 0);
     const behind = (element) => {
         for (let one = element; one; one = one.parentElement) {
-            const colour = numbers(getComputedStyle(one).backgroundColor);
-            if (colour.length === 3 || colour[3] === 1) return colour;
+            const color = numbers(getComputedStyle(one).backgroundColor);
+            if (color.length === 3 || color[3] === 1) return color;
         }
         return [255, 255, 255];
     };

@@ -122,8 +122,8 @@ def test_kueue_queues_the_rayservice_alone() -> None:
     """The label of the queue is on the RayService and on nothing else."""
     label = "kueue.x-k8s.io/queue-name"
     rendered = render({"kueue": {"queueName": "gpus"}})
-    labelled = [o["kind"] for o in rendered.objects if label in o["metadata"]["labels"]]
-    assert labelled == ["RayService"]
+    labeled = [o["kind"] for o in rendered.objects if label in o["metadata"]["labels"]]
+    assert labeled == ["RayService"]
     assert label not in str(rendered.cluster)
     with pytest.raises(
         RefusedError, match=r"commonLabels has kueue.x-k8s.io/queue-name \(gpus\), so Kueue would"

@@ -34,14 +34,14 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, *, rows: bytes | None = None, extra: bytes = b"") -> bytes:
-    """A grey PNG file whose header may say anything."""
+    """A gray PNG file whose header may say anything."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     data = zlib.compress(rows if rows is not None else b"\0" * 64)
     return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def flat(width: int, height: int) -> bytes:
-    """A whole PNG file of one grey; small, however many pixels it has."""
+    """A whole PNG file of one gray; small, however many pixels it has."""
     return png(width, height, rows=(b"\0" + b"\x80" * width) * height)
 
 
@@ -52,7 +52,7 @@ def frames(kind: str) -> bytes:
 
 
 def sixteen_bits() -> bytes:
-    """A 16-bit grey PNG file."""
+    """A 16-bit gray PNG file."""
     return saved(Image.fromarray(np.linspace(0, 65_535, 64 * 48).reshape(48, 64).astype(np.uint16)))
 
 
@@ -137,7 +137,7 @@ MALFORMED: dict[str, tuple[Maker, ErrorCode | None]] = {
     "animated PNG": (lambda: frames("PNG"), None),
     "CMYK JPEG": (lambda: saved(photo(mode="CMYK"), "JPEG"), None),
     "YCCK JPEG": (ycck, None),
-    "grey JPEG": (lambda: saved(photo(mode="L"), "JPEG"), None),
+    "gray JPEG": (lambda: saved(photo(mode="L"), "JPEG"), None),
     "progressive JPEG": (lambda: saved(photo(), "JPEG", progressive=True), None),
     "JPEG of 400 scans": (many_scans, BROKEN),
     "black and white PNG": (lambda: saved(photo(mode="1")), None),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.shapes import COLOURS, SHAPES, Scene, draw, random_image, random_scene
+from training.shapes import COLORS, SHAPES, Scene, draw, random_image, random_scene
 
 # A shape's share of its bounding box: a circle's pi / 4, a square's all, a triangle's half.
 FILLED = {"circle": np.pi / 4, "square": 1.0, "triangle": 0.5}
@@ -19,10 +19,10 @@ def shape_of(cell: np.ndarray) -> str:
     return min(FILLED, key=lambda shape: abs(FILLED[shape] - box.mean()))
 
 
-def colour_of(cell: np.ndarray) -> str:
-    """The colour nearest to the middle of the shape in an RGB cell [H, W, 3]."""
+def color_of(cell: np.ndarray) -> str:
+    """The color nearest to the middle of the shape in an RGB cell [H, W, 3]."""
     middle = cell[cell.shape[0] // 2, cell.shape[1] // 2].astype(int)
-    return min(COLOURS, key=lambda name: int(np.abs(middle - COLOURS[name]).sum()))
+    return min(COLORS, key=lambda name: int(np.abs(middle - COLORS[name]).sum()))
 
 
 def cells(image: Image.Image, scene: Scene) -> list[np.ndarray]:
@@ -32,18 +32,18 @@ def cells(image: Image.Image, scene: Scene) -> list[np.ndarray]:
 @pytest.mark.parametrize("size", [(112, 112), (336, 336), (224, 448)])
 @pytest.mark.parametrize("smooth", [False, True], ids=["hard", "smooth"])
 def test_a_drawing_shows_its_scene(size: tuple[int, int], *, smooth: bool) -> None:
-    """Each half holds the shape and the colour that the scene names."""
+    """Each half holds the shape and the color that the scene names."""
     rng = np.random.default_rng(7)
     for _ in range(20):
         scene = random_scene(rng)
         image = draw(scene, rng, width=size[0], height=size[1], smooth=smooth)
         assert image.size == size
-        found = tuple((colour_of(cell), shape_of(cell)) for cell in cells(image, scene))
+        found = tuple((color_of(cell), shape_of(cell)) for cell in cells(image, scene))
         assert found == scene.names
 
 
-def test_the_background_is_grey() -> None:
-    """The corners are of one grey from 60 to 109."""
+def test_the_background_is_gray() -> None:
+    """The corners are of one gray from 60 to 109."""
     rng = np.random.default_rng(3)
     for _ in range(20):
         pixels = np.asarray(draw(random_scene(rng), rng))
@@ -61,10 +61,10 @@ def test_captions_name_both_shapes_and_their_places() -> None:
 
 
 def test_scenes_cover_every_word() -> None:
-    """Random scenes use every colour, every shape and both relations."""
+    """Random scenes use every color, every shape and both relations."""
     rng = np.random.default_rng(0)
     scenes = [random_scene(rng) for _ in range(300)]
-    assert {name for scene in scenes for name in scene.names} == {(c, s) for c in COLOURS for s in SHAPES}
+    assert {name for scene in scenes for name in scene.names} == {(c, s) for c in COLORS for s in SHAPES}
     assert {scene.side_by_side for scene in scenes} == {True, False}
 
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from service.generation_defaults import DEFAULT_PROMPT
 from training import vocabulary
 from training.batches import prompt_text
-from training.shapes import COLOURS, SHAPES
+from training.shapes import COLORS, SHAPES
 
 BUILT = vocabulary.build()
 
@@ -28,11 +28,11 @@ def test_the_vocabulary_is_small() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("colour", COLOURS)
-def test_a_caption_has_one_token_a_word(colour: str, shape: str) -> None:
+@pytest.mark.parametrize("color", COLORS)
+def test_a_caption_has_one_token_a_word(color: str, shape: str) -> None:
     """Every word of a caption is one token."""
     for relation in ("left of", "above"):
-        caption = f"a {colour} {shape} {relation} a {colour} {shape}"
+        caption = f"a {color} {shape} {relation} a {color} {shape}"
         assert len(BUILT.encode(caption)) == len(caption.split())
 
 

@@ -1,6 +1,6 @@
 """Parameters of OpenAI's API that this server does not support.
 
-Each is refused by name, unless its value asks for the default behaviour: an answer that silently ignores part
+Each is refused by name, unless its value asks for the default behavior: an answer that silently ignores part
 of the request is worse than none.
 """
 

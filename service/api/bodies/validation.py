@@ -22,7 +22,7 @@ def check_image_count(count: int, settings: Settings, *, field: str) -> None:
 
 
 def check_prompt_length(characters: int, settings: Settings, *, field: str) -> None:
-    """Raise RequestError if the texts of a request are too long to tokenise."""
+    """Raise RequestError if the texts of a request are too long to tokenize."""
     if characters > settings.max_prompt_characters:
         raise RequestError(
             ErrorCode.INVALID_REQUEST,

@@ -27,7 +27,7 @@ from tests.support.images import photo
 sizes = st.one_of(st.integers(1, 2000), st.sampled_from([1, 56, 112, 448, 20_000]))
 
 
-def normalised(tiles: np.ndarray) -> np.ndarray:
+def normalized(tiles: np.ndarray) -> np.ndarray:
     """Tiles as a model takes them: float32 [T, 3, H, W]."""
     device = torch.device("cpu")
     return pixels([tiles], Normaliser.of(TileSpec(size=1, max_tiles=1), device), device).numpy()
@@ -114,10 +114,10 @@ def test_the_count_keeps_its_bound(width: int, height: int, most: int) -> None:
 @example(20_000, 1, 12, True)
 @example(1, 1, 12, True)
 def test_tiles_equal_the_original_bit_for_bit(width: int, height: int, most: int, thumbnail: bool) -> None:
-    """For any size and aspect the normalised tiles equal torchvision's, to the last bit."""
+    """For any size and aspect the normalized tiles equal torchvision's, to the last bit."""
     spec = TileSpec(size=28, max_tiles=most, thumbnail=thumbnail)
     image = photo(width, height)
-    found = normalised(cut(image, spec))
+    found = normalized(cut(image, spec))
     assert np.array_equal(found, reference_tiles(image, spec))
 
 
@@ -133,14 +133,14 @@ def test_tiles_equal_the_library_s_processor(size: tuple[int, int]) -> None:
         image_std=IMAGENET_STD,
     )
     expected = processor(image, return_tensors="np")["pixel_values"]
-    np.testing.assert_allclose(normalised(cut(image, spec)), expected, atol=1e-6)
+    np.testing.assert_allclose(normalized(cut(image, spec)), expected, atol=1e-6)
 
 
 def test_tiles_stand_row_by_row_and_the_thumbnail_last() -> None:
     """An image of four quarters gives them in reading order, then itself."""
     image = Image.new("RGB", (112, 112))
-    for index, colour in enumerate([(10, 0, 0), (20, 0, 0), (30, 0, 0), (40, 0, 0)]):
-        image.paste(colour, (index % 2 * 56, index // 2 * 56, index % 2 * 56 + 56, index // 2 * 56 + 56))
+    for index, color in enumerate([(10, 0, 0), (20, 0, 0), (30, 0, 0), (40, 0, 0)]):
+        image.paste(color, (index % 2 * 56, index // 2 * 56, index % 2 * 56 + 56, index // 2 * 56 + 56))
     found = cut(image, TileSpec(size=56, max_tiles=4))
     assert [int(tile[28, 28, 0]) for tile in found[:4]] == [10, 20, 30, 40]
     assert len(found) == 5
