@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from k8s.clients.chart import Values, find_chart
+from k8s.clients.helm import Values, find_chart
 from k8s.clients.process import redact
 from k8s.commands import keys
 from k8s.commands.align import align
 from k8s.commands.deploy import deploy as run_deploy
 from k8s.commands.doctor import doctor as run_doctor
 from k8s.commands.history import history as show_history
+from k8s.commands.history import rollback as run_rollback
 from k8s.commands.logs import logs as show_logs
 from k8s.commands.options import (
     Chart,
@@ -30,7 +31,6 @@ from k8s.commands.options import (
     shared,
 )
 from k8s.commands.plan import plan as show_plan
-from k8s.commands.rollback import rollback as run_rollback
 from k8s.commands.scale import restart as run_restart
 from k8s.commands.scale import scale as run_scale
 from k8s.commands.session import Session

@@ -9,7 +9,7 @@ from k8s.clients.retry import LIMIT_S, Clock, Retry
 from k8s.commands.options import parse_duration, shared
 from k8s.commands.session import Session, service_name
 from k8s.rollout.align import align_release
-from k8s.rollout.observer import Observer
+from k8s.rollout.watch import Observer
 
 
 @shared

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from k8s.clients.chart import Values
+from k8s.clients.helm import Values
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.process import redact
 from k8s.commands.plan import proposal_lines

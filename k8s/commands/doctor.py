@@ -5,8 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from k8s.clients.chart import Values, find_chart, minimum_kubernetes
-from k8s.clients.helm import Release
+from k8s.clients.helm import Release, Values, find_chart, minimum_kubernetes
 from k8s.clients.kubernetes import RAY, KubernetesClient
 from k8s.clients.process import find_tool
 from k8s.commands.session import Session

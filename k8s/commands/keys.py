@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from k8s.commands.display import Display
+from k8s.commands.session import Display
 from k8s.errors import RefusedError, UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

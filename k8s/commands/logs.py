@@ -12,7 +12,7 @@ from k8s.commands.session import Session, installed_revisions, service_name
 from k8s.errors import RefusedError, UnreachableError
 from k8s.resources.serve import ServeApplication, ServeReplica
 from k8s.resources.snapshot import Snapshot
-from k8s.rollout.observer import Observer
+from k8s.rollout.watch import Observer
 
 INTERVAL_S = 2.0
 FOLLOWED_LINES = 1000

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from k8s.clients.kubeconfig import Location
-from k8s.commands.display import Display
-from k8s.commands.session import Session
+from k8s.commands.session import Display, Session
 from k8s.errors import UsageError
 from k8s.rollout.rollout import RolloutOptions
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from k8s.clients.chart import Values
+from k8s.clients.helm import Values
 from k8s.commands.session import Session
 from k8s.planning.proposal import Proposal, check_proposal
 from k8s.rollout.propose import propose

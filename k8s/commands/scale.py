@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from k8s.clients.chart import Values
+from k8s.clients.helm import Values
 from k8s.commands.deploy import deploy
 from k8s.commands.session import Session, installed_revisions
 from k8s.errors import UsageError

@@ -13,10 +13,9 @@ from k8s.planning.nodes import (
     place,
     tolerates,
 )
-from k8s.planning.pod_demand import PodDemand
-from k8s.resources.amounts import SLACK, Amounts, format_amount, plural, subtract
-from k8s.resources.cluster_autoscaler import AutoscalerStatus, NodeGroup
-from k8s.resources.karpenter import NodePool
+from k8s.resources.node_provisioners import AutoscalerStatus, NodeGroup, NodePool
+from k8s.resources.quantity import SLACK, Amounts, format_amount, plural, subtract
+from k8s.resources.rayservice import PodDemand
 
 Json = Mapping[str, Any]
 

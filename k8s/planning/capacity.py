@@ -10,9 +10,17 @@ from typing import Any
 
 from k8s.planning.autoscaling import Autoscaling
 from k8s.planning.nodes import NodeCapacity, accepts, count_gpus, place
-from k8s.planning.pod_demand import PodDemand
-from k8s.resources.amounts import GPU_RESOURCES, SLACK, Amounts, add, format_amount, plural, pod_limits
-from k8s.resources.quantity import quantity
+from k8s.resources.quantity import (
+    GPU_RESOURCES,
+    SLACK,
+    Amounts,
+    add,
+    format_amount,
+    plural,
+    pod_limits,
+    quantity,
+)
+from k8s.resources.rayservice import PodDemand
 
 Json = Mapping[str, Any]
 

@@ -10,10 +10,9 @@ from k8s.errors import INSTALL_KUBERAY, TESTED_KUBERAY
 from k8s.planning.autoscaling import Autoscaling
 from k8s.planning.capacity import report_capacity
 from k8s.planning.nodes import NodeCapacity, count_gpus, free_resources
-from k8s.planning.pod_demand import pod_demand
-from k8s.resources.amounts import format_amount
 from k8s.resources.pod import GPU
-from k8s.resources.quantity import quantity
+from k8s.resources.quantity import format_amount, quantity
+from k8s.resources.rayservice import pod_demand
 
 Json = Mapping[str, Any]
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from k8s.resources.job import CONTAINER, DownloadJob, waits_for_download
 from k8s.resources.pod import Container, Pod
 from k8s.resources.serve import ServeApplication, ServeDeployment
-from k8s.resources.snapshot import Event
+from k8s.resources.snapshot import CONTAINER, DownloadJob, Event, waits_for_download
 
 # An autoscaler looks every 10 s and may wait for more pods before it acts.
 SCHEDULING_GRACE_S = 60.0

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from k8s.resources.amounts import GPU_RESOURCES, SLACK, Amounts, pod_requests, subtract
-from k8s.resources.quantity import quantity
+from k8s.resources.quantity import GPU_RESOURCES, SLACK, Amounts, pod_requests, quantity, subtract
 
 Json = Mapping[str, Any]
 

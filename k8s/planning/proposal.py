@@ -5,10 +5,9 @@ from typing import Any
 
 from k8s.errors import RefusedError
 from k8s.planning.capacity import CapacityReport
+from k8s.planning.effects import same_cluster
 from k8s.planning.plan import Effect, Plan
-from k8s.planning.pod_demand import shrinking_pools
-from k8s.planning.ray_cluster import same_cluster
-from k8s.resources.rayservice import pending_cluster
+from k8s.resources.rayservice import pending_cluster, shrinking_pools
 
 Json = dict[str, Any]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from k8s.resources.amounts import pod_requests
+from k8s.resources.quantity import pod_requests
 
 Json = Mapping[str, Any]
 

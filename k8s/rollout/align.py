@@ -6,15 +6,13 @@ from typing import Any
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.retry import INTERVAL_S, Clock
 from k8s.errors import RefusedError, RolloutError
-from k8s.planning.pod_demand import worker_counts
-from k8s.planning.ray_cluster import UNHASHED_IN_HEAD, same_cluster
-from k8s.planning.target import Target, fixed_pools
+from k8s.planning.effects import UNHASHED_IN_HEAD, same_cluster
+from k8s.planning.verdict import Target, fixed_pools
 from k8s.resources.pod import Pod
-from k8s.resources.rayservice import RayService, serve_applications
+from k8s.resources.rayservice import RayService, serve_applications, worker_counts
 from k8s.resources.snapshot import Snapshot
-from k8s.rollout.observer import Observer
 from k8s.rollout.propose import serving_cluster
-from k8s.rollout.watch import watch
+from k8s.rollout.watch import Observer, watch
 
 Json = dict[str, Any]
 Say = Callable[[str], None]

@@ -8,23 +8,19 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from k8s.clients.chart import Values
-from k8s.clients.helm import Release, last_deployed, stuck
+from k8s.clients.helm import Release, Values, last_deployed, stuck
 from k8s.clients.kubernetes import RAY, KubernetesClient
 from k8s.errors import INSTALL_KUBERAY, ClusterError, RefusedError, UsageError
 from k8s.planning.autoscaling import Autoscaling, find_autoscaling
 from k8s.planning.capacity import CapacityReport, report_capacity
 from k8s.planning.cluster_checks import operator_mismatches, operator_version
 from k8s.planning.diff import merge_patch
-from k8s.planning.effects import classify
+from k8s.planning.effects import classify, same_cluster
 from k8s.planning.nodes import free_resources
 from k8s.planning.plan import Plan
-from k8s.planning.pod_demand import PodDemand, added_demand, pod_demand
 from k8s.planning.proposal import Proposal
-from k8s.planning.ray_cluster import same_cluster
-from k8s.resources.cluster_autoscaler import AutoscalerStatus, autoscaler_status
-from k8s.resources.karpenter import NodePool
-from k8s.resources.rayservice import active_cluster
+from k8s.resources.node_provisioners import AutoscalerStatus, NodePool, autoscaler_status
+from k8s.resources.rayservice import PodDemand, active_cluster, added_demand, pod_demand
 
 Json = dict[str, Any]
 

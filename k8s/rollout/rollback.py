@@ -7,15 +7,14 @@ from k8s.clients.helm import Release, last_deployed, stuck
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.clients.retry import Clock
-from k8s.planning.ray_cluster import same_cluster
-from k8s.planning.target import Target
+from k8s.planning.effects import same_cluster
+from k8s.planning.verdict import Target
 from k8s.resources.rayservice import active_cluster, pending_cluster, serve_applications
 from k8s.resources.snapshot import Snapshot
 from k8s.rollout.align import align
-from k8s.rollout.observer import Observer
 from k8s.rollout.propose import ray_service
 from k8s.rollout.teardown import Teardown
-from k8s.rollout.watch import watch
+from k8s.rollout.watch import Observer, watch
 
 Json = dict[str, Any]
 Say = Callable[[str], None]

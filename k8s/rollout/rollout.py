@@ -6,24 +6,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from k8s.clients.chart import Values
-from k8s.clients.helm import Release, last_deployed
+from k8s.clients.helm import Release, Values, last_deployed
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.clients.retry import LIMIT_S, Clock, Retry
 from k8s.errors import CapstanError, RolledBackError, RolloutError, UnreachableError
 from k8s.planning.failures import SCHEDULING_GRACE_S
 from k8s.planning.proposal import Proposal, check_proposal
-from k8s.planning.target import Target, fixed_pools, target_of
+from k8s.planning.verdict import Target, fixed_pools, target_of
 from k8s.resources.snapshot import Snapshot
 from k8s.rollout import smoke_test
 from k8s.rollout.align import align
 from k8s.rollout.history import FAILED, ROLLED_BACK, RUNNING, SERVING, History, RolloutEntry, new_entry
 from k8s.rollout.lease import holder_name
-from k8s.rollout.observer import Observer
 from k8s.rollout.rollback import Rollback
 from k8s.rollout.teardown import Teardown
-from k8s.rollout.watch import WatchError, watch
+from k8s.rollout.watch import Observer, WatchError, watch
 
 Say = Callable[[str], None]
 
@@ -104,7 +102,7 @@ class Rollout:
         applied = self._applied(proposal, deployed, began, entry)
         return self._watch_and_finish(proposal, applied, replace(options, rollback=False))
 
-    def last_good(self, before: int) -> int | None:
+    def last_serving(self, before: int) -> int | None:
         """The newest revision before `before` that Helm keeps and that is not known to have failed."""
         failed = {n for n, entry in self.history.entries().items() if entry.outcome != SERVING}
         earlier = [r for r in self.release.history() if r.number < before and r.number not in failed]
@@ -184,7 +182,7 @@ class Rollout:
         seconds = self.clock.monotonic() - applied.began
         entry = applied.entry.ended(FAILED, reason=str(error), seconds=seconds)
         self._record(entry)
-        good = self.last_good(entry.revision)
+        good = self.last_serving(entry.revision)
         if not options.rollback or good is None:
             reason = "--no-rollback" if not options.rollback else "no former revision served"
             raise RolloutError(f"{error}; nothing was rolled back ({reason})") from error

@@ -9,8 +9,7 @@ from k8s.planning.autoscaling import find_autoscaling
 from k8s.planning.capacity import CapacityReport, report_capacity
 from k8s.planning.cluster_checks import Level, check_gpus
 from k8s.planning.nodes import free_resources
-from k8s.resources.cluster_autoscaler import AutoscalerStatus, NodeGroup
-from k8s.resources.karpenter import NodePool
+from k8s.resources.node_provisioners import AutoscalerStatus, NodeGroup, NodePool
 from tests.k8s.objects import Json, at, recorded, service
 from tests.k8s.test_capacity import GPU, TOLERATION, busy, worker
 

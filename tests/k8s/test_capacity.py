@@ -7,9 +7,8 @@ import pytest
 
 from k8s.planning.capacity import report_capacity
 from k8s.planning.nodes import accepts, free_resources
-from k8s.planning.pod_demand import PodDemand, added_demand, pod_demand
-from k8s.resources.amounts import GPU_RESOURCES, format_amount, pod_requests
-from k8s.resources.quantity import quantity
+from k8s.resources.quantity import GPU_RESOURCES, format_amount, pod_requests, quantity
+from k8s.resources.rayservice import PodDemand, added_demand, pod_demand
 from tests.k8s.objects import Json, at, recorded, service
 
 GPU = GPU_RESOURCES[0]
@@ -44,7 +43,7 @@ def test_needs_of_init_containers() -> None:
 
 
 def test_wants_of_the_recorded_service() -> None:
-    """The recorded service wants a head and two workers with a GPU each."""
+    """The recorded service needs a head and two workers with a GPU each."""
     found = {
         w.group: (w.count, w.each.get(GPU, 0)) for w in pod_demand(service()["spec"]["rayClusterConfig"])
     }
@@ -61,7 +60,7 @@ def test_autoscaler_in_the_head_pod() -> None:
 
 
 def test_more_workers_only() -> None:
-    """Growing a pool wants only the pods that come."""
+    """Growing a pool needs only the pods that come."""
     before = service(at("workerGroupSpecs.0.replicas", 1))
     at("workerGroupSpecs.0.minReplicas", 1)(before)
     found = added_demand(before["spec"]["rayClusterConfig"], service()["spec"]["rayClusterConfig"])

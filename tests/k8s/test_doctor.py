@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s.clients.chart import find_chart, minimum_kubernetes
+from k8s.clients.helm import find_chart, minimum_kubernetes
 from k8s.planning.chart_checks import (
     check_images,
     check_ingress,

@@ -4,9 +4,9 @@ import pytest
 
 from k8s.clients.pods import Pods
 from k8s.planning.verdict import State
-from k8s.resources.job import DownloadJob
 from k8s.resources.pod import Pod
-from k8s.rollout.observer import Observer
+from k8s.resources.snapshot import DownloadJob
+from k8s.rollout.watch import Observer
 from tests.k8s.api_server import NAMESPACE, ApiServer
 from tests.k8s.objects import Json, recorded
 from tests.k8s.test_failures import unschedulable

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s.clients.chart import Values, find_chart, image_values
-from k8s.clients.helm import Revision, explain, last_deployed, stuck
+from k8s.clients.helm import Revision, Values, explain, find_chart, image_values, last_deployed, stuck
 from k8s.errors import ClusterError, RefusedError, ToolError, UnreachableError, UsageError
 
 

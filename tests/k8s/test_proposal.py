@@ -12,7 +12,7 @@ from k8s.planning.diff import merge_patch
 from k8s.planning.effects import classify
 from k8s.planning.plan import Plan
 from k8s.planning.proposal import Proposal, check_proposal
-from k8s.planning.target import fixed_pools, target_of
+from k8s.planning.verdict import fixed_pools, target_of
 from k8s.rollout.propose import other_changes
 from tests.k8s.objects import Json, at, service
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from k8s.clients.chart import Values
-from k8s.clients.helm import Release, Revision
+from k8s.clients.helm import Release, Revision, Values
 from k8s.clients.kubeconfig import Location
 from k8s.clients.pods import Answer, Pods
 from k8s.clients.process import Processes

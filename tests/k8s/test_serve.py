@@ -33,5 +33,5 @@ def test_config_taken(deployed: Json, wanted: Json, same: bool) -> None:
     ],
 )
 def test_replica_bounds(fields: Json, bounds: tuple[int, int]) -> None:
-    """The replicas that a config wants are a number or bounds."""
+    """The replicas in a config are a number or bounds."""
     assert replica_bounds({"deployments": [{"name": "Model", **fields}]}) == {"Model": bounds}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from k8s.commands.display import Display
-from k8s.commands.release_status import (
+from k8s.commands.session import Display
+from k8s.commands.status import (
     ModelStatus,
     ReleaseStatus,
     model_rows,

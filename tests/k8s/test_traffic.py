@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from k8s.commands.traffic import APART_S, TrafficMeter
+from k8s.commands.traffic import APART_S, Count, Sample, TrafficMeter, backend_of, counts, rates
 from k8s.errors import UnreachableError
-from k8s.resources.traffic import Count, Reading, backend_of, counts, rates
 from tests.k8s.objects import RECORDED
 
 RECORDED_TEXT = (RECORDED / "haproxy.txt").read_text()
@@ -33,31 +32,31 @@ def test_backends(model: str, backend: str) -> None:
     assert backend_of(model) == backend
 
 
-def reading(at: float, **requests: int) -> Reading:
+def sample(at: float, **requests: int) -> Sample:
     """What each pod had counted for the model `main`; a pod that is not named did not answer."""
     return {pod: Count(at, {"http-main": n}) for pod, n in requests.items()}
 
 
 @pytest.mark.parametrize(
-    ("readings", "rate"),
+    ("samples", "rate"),
     [
         ([], None),
-        ([reading(0, a=5)], None),
-        ([reading(0, a=5), reading(2, a=9)], 2.0),
-        ([reading(0, a=5), reading(2, a=5)], 0.0),
-        ([reading(0, a=5, b=100), reading(2, a=9, b=106)], 5.0),
-        ([reading(0, a=5), reading(2, a=9, b=1000)], 2.0),  # When b counted its thousand is unknown.
-        ([reading(0, a=5, b=7), reading(2, a=9)], 2.0),  # b went, or did not answer in time.
-        ([reading(0, a=5), reading(2, b=9)], None),
-        ([reading(0, a=500), reading(2, a=8)], 4.0),  # HAProxy restarted.
-        ([reading(0, a=0), reading(2, a=10), reading(4, a=2), reading(6, a=6)], 2.67),
-        ([reading(0, a=1), {}, reading(4, a=9)], 2.0),
-        ([reading(3, a=1), reading(3, a=1)], None),
+        ([sample(0, a=5)], None),
+        ([sample(0, a=5), sample(2, a=9)], 2.0),
+        ([sample(0, a=5), sample(2, a=5)], 0.0),
+        ([sample(0, a=5, b=100), sample(2, a=9, b=106)], 5.0),
+        ([sample(0, a=5), sample(2, a=9, b=1000)], 2.0),  # When b counted its thousand is unknown.
+        ([sample(0, a=5, b=7), sample(2, a=9)], 2.0),  # b went, or did not answer in time.
+        ([sample(0, a=5), sample(2, b=9)], None),
+        ([sample(0, a=500), sample(2, a=8)], 4.0),  # HAProxy restarted.
+        ([sample(0, a=0), sample(2, a=10), sample(4, a=2), sample(6, a=6)], 2.67),
+        ([sample(0, a=1), {}, sample(4, a=9)], 2.0),
+        ([sample(3, a=1), sample(3, a=1)], None),
     ],
 )
-def test_rates(readings: list[Reading], rate: float | None) -> None:
-    """Pods add up, a counter that fell began at zero, and without two readings of a pod nothing is said."""
-    assert rates(readings, ["main"]) == {"main": rate}
+def test_rates(samples: list[Sample], rate: float | None) -> None:
+    """Pods add up, a counter that fell began at zero, and without two samples of a pod nothing is said."""
+    assert rates(samples, ["main"]) == {"main": rate}
 
 
 def test_models_apart() -> None:
@@ -87,7 +86,7 @@ def text(number: int) -> str:
 
 
 def test_meter_reads_twice_at_first() -> None:
-    """The first measurement waits between two readings; the next one looks back, and no further than 10 s."""
+    """The first measurement waits between two samples; the next one looks back, and no further than 10 s."""
     clock, counted = Clock(), iter([0, 10, 20, 1000])
     meter = TrafficMeter(lambda _: text(next(counted)), monotonic=clock.monotonic, sleep=clock.sleep)
     assert meter.measure(["a"], ["main"]) == {"main": 10 / APART_S}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from k8s.errors import UnreachableError
-from k8s.planning.target import Target
+from k8s.planning.verdict import Target
 from k8s.resources.rayservice import serve_applications
 from k8s.resources.snapshot import Snapshot
 from k8s.rollout.watch import WatchError, watch

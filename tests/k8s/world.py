@@ -4,13 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from k8s.clients.retry import Clock
-from k8s.planning.target import Target
-from k8s.planning.verdict import Verdict, judge
+from k8s.planning.verdict import Target, Verdict, judge
 from k8s.resources import serve
-from k8s.resources.job import DownloadJob
 from k8s.resources.pod import Pod
 from k8s.resources.rayservice import RayService, serve_applications
-from k8s.resources.snapshot import Event, Snapshot
+from k8s.resources.snapshot import DownloadJob, Event, Snapshot
 from tests.k8s.objects import Json, recorded
 
 NOW = datetime(2026, 11, 21, 9, 40, 0, tzinfo=UTC)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 SOURCES = ("service", "k8s", "helm", "pyproject.toml", "README.md", "LICENSE")
 TIMEOUT_SECONDS = 120
 TOOLS = Path(sys.executable).parent
-FIND_CHART = "from k8s.clients.chart import find_chart; print(find_chart(None))"
+FIND_CHART = "from k8s.clients.helm import find_chart; print(find_chart(None))"
 
 
 def run(command: list[str | Path], directory: Path) -> str:

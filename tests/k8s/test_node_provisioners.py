@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from k8s.planning.autoscaling import example_nodes
-from k8s.resources.cluster_autoscaler import AutoscalerStatus, NodeGroup, autoscaler_status
+from k8s.resources.node_provisioners import AutoscalerStatus, NodeGroup, autoscaler_status
 from tests.k8s.objects import Json
 
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)

@@ -1,18 +1,20 @@
-"""The cluster autoscaler's node groups, from its ConfigMap `cluster-autoscaler-status`.
+"""Node provisioners: node groups of the cluster autoscaler, and NodePools of Karpenter (karpenter.sh/v1).
 
-The ConfigMap holds YAML since 1.30 and text before (kubernetes/autoscaler, cluster-autoscaler/clusterstate).
+The cluster autoscaler writes its ConfigMap `cluster-autoscaler-status` as YAML since 1.30 and as text before
+(kubernetes/autoscaler, cluster-autoscaler/clusterstate).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
-Json = Mapping[str, Any]
+from k8s.resources.quantity import Amounts, quantity
 
+Json = Mapping[str, Any]
 UPDATED = "cluster-autoscaler.kubernetes.io/last-updated"
 # A running autoscaler writes every few seconds.
 STALE_AFTER = timedelta(minutes=10)
@@ -20,6 +22,38 @@ GROUP = re.compile(r"^  Name: +(\S+)\n", re.MULTILINE)
 SIZES = re.compile(r"cloudProviderTarget=(\d+) \(minSize=\d+, maxSize=(\d+)\)")
 BACKED_OFF = "a recent scale-up failed"
 BACKOFF = re.compile(r"^  ScaleUp: +Backoff\b", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class NodePool:
+    """A pool that creates nodes for pods that fit on none. An empty `limits` means no limit."""
+
+    name: str
+    labels: Mapping[str, str]
+    requirements: Sequence[Json]
+    taints: Sequence[Json]
+    limits: Amounts
+    used: Amounts
+    ready: bool
+    static: bool
+    """Whether it keeps a fixed number of nodes."""
+
+    @classmethod
+    def from_api(cls, found: Json) -> Self:
+        """Parse an API object."""
+        spec, status = found["spec"], found.get("status") or {}
+        template = spec["template"]
+        conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
+        return cls(
+            name=found["metadata"]["name"],
+            labels=(template.get("metadata") or {}).get("labels") or {},
+            requirements=template["spec"].get("requirements") or [],
+            taints=template["spec"].get("taints") or [],
+            limits={k: quantity(v) for k, v in (spec.get("limits") or {}).items()},
+            used={k: quantity(v) for k, v in (status.get("resources") or {}).items()},
+            ready=conditions.get("Ready", "True") == "True",
+            static=spec.get("replicas") is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from k8s.planning.effects import classify
+from k8s.planning.effects import classify, drift, same_cluster
 from k8s.planning.plan import Effect
-from k8s.planning.ray_cluster import drift, same_cluster
 from tests.k8s.objects import Change, Json, at, service
 from tests.k8s.test_effects import plan
 
