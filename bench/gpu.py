@@ -19,11 +19,11 @@ from bench.figures import HEADER, Answer, Figures
 from bench.workload import Sample
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
-from service.engine.inputs import DecodedTurn, ModelInputs, Tiling
+from service.engine.inputs import DecodedTurn, ModelInputs
 from service.engine.options import EngineOptions
 from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.media.decode import ImageLimits, LocalDecoder
-from service.media.tiles import TileSpec
+from service.media.tiles import TileSpec, Tiling
 
 IMAGE_TOKEN = 7
 SIDE, SMALL_SIDE = 448, 56

@@ -1,29 +1,21 @@
 """One replica: checkpoint, engine and HTTP API in one process."""
 
 import asyncio
-import functools
 import logging
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter
 
-import torch
 from fastapi import FastAPI
 
 from service.api.application import create_application
 from service.api.auth.middleware import Authenticator
 from service.api.backend import Backend
 from service.api.bodies.images import image_limits
-from service.engine import device
-from service.engine.checkpoint.load import load
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.engine import Engine
-from service.engine.options import EngineOptions
-from service.engine.parallel.load import load_parallel
-from service.engine.preparation import ImageDecoder
+from service.engine.protocol import ServingEngine
 from service.generation_defaults import GenerationDefaults
-from service.media.decode import LocalDecoder
+from service.media.decode import ImageDecoder, LocalDecoder
 from service.media.fetch import Fetcher, FetchOptions
 from service.media.sandbox.pool import DecodePool
 from service.media.sandbox.worker import Bounds
@@ -40,8 +32,6 @@ class Replica:
         start = perf_counter()
         # First, because loading a model may take minutes, and a mistake in the keys file should show before.
         self.authenticator = Authenticator.from_settings(settings, replicas=replicas)
-        if settings.torch_threads:
-            torch.set_num_threads(settings.torch_threads)
         self.settings = settings
         with ExitStack() as undo:
             # Its processes start up while the model loads.
@@ -96,30 +86,7 @@ def _decode_pool(settings: Settings) -> DecodePool | None:
     return DecodePool(Bounds(image_limits(settings), settings.decode_timeout), processes=processes)
 
 
-def _engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engine:
-    options = EngineOptions(
-        slots=settings.max_concurrent_sequences,
-        max_waiting=settings.max_waiting,
-        preparation_threads=settings.preparation_threads,
-        memory_fraction=settings.memory_fraction,
-        cache_bytes=settings.cache_bytes,
-        feature_cache_bytes=settings.feature_cache_bytes,
-        chunk_tokens=settings.prefill_chunk_tokens,
-        cuda_graphs=settings.cuda_graphs,
-        runner=settings.runner,
-    )
-    loaded = _load(settings, gpus)
-    return Engine(loaded, decoder=decoder, options=options)
+def _engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> ServingEngine:
+    from service.native import native_engine  # noqa: PLC0415 - torch, which not every engine needs
 
-
-def _load(settings: Settings, gpus: int) -> LoadedModel:
-    loader = load
-    if settings.gpus_per_replica > 1:
-        loader = functools.partial(load_parallel, gpus=settings.gpus_per_replica, given=gpus)
-    return loader(
-        settings.checkpoint,
-        revision=settings.model_revision,
-        dtype=settings.dtype,
-        device=device.pick(settings.device, gpus),
-        max_tiles=settings.max_tiles,
-    )
+    return native_engine(settings, gpus, decoder)

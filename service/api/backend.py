@@ -5,7 +5,7 @@ from time import time
 
 from fastapi import Request
 
-from service.engine.engine import Engine
+from service.engine.protocol import ServingEngine
 from service.generation_defaults import GenerationDefaults
 from service.media.fetch import Fetcher
 from service.settings import Settings
@@ -18,7 +18,7 @@ class Backend:
     `defaults` is replaced when Serve's `user_config` changes.
     """
 
-    engine: Engine
+    engine: ServingEngine
     settings: Settings
     defaults: GenerationDefaults
     fetcher: Fetcher

@@ -12,10 +12,9 @@ from collections import deque
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
 from service.engine.features import FeatureCache
-from service.engine.inputs import Tiling
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
-from service.engine.preparation import ImageDecoder, Preparation
+from service.engine.preparation import Preparation
 from service.engine.request import Request
 from service.engine.request_handle import RequestHandle, Update
 from service.engine.request_table import RequestTable
@@ -25,6 +24,8 @@ from service.engine.stats import EngineDescription, EngineStats
 from service.engine.warm_up import warm_up
 from service.engine.worker import Supervised, Worker, fault
 from service.errors import EngineStopped, ErrorCode, RequestError
+from service.media.decode import ImageDecoder
+from service.media.tiles import Tiling
 
 logger = logging.getLogger("capstan.engine")
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from service.engine.request import Role
-from service.media.tiles import TileSpec
+from service.media.tiles import Tiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,6 @@ class ModelInputs:
     def image_tiles(self) -> int:
         """The tiles of all images together."""
         return sum(self.tiles_per_image)
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a model cuts images: by `spec`, into tiles that are `tokens_per_tile` tokens of the prompt each."""
-
-    spec: TileSpec
-    tokens_per_tile: int
 
 
 class InputBuilder(Protocol):

@@ -4,10 +4,8 @@ Runs in worker threads, so that the step neither waits for it nor for the event 
 """
 
 from collections.abc import Hashable, Iterator
-from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.features import FeatureCache
@@ -15,19 +13,7 @@ from service.engine.inputs import DecodedTurn, KnownImage, Picture
 from service.engine.request import EncodedImage, Request
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
-from service.media.tiles import TileSpec
-
-
-class ImageDecoder(Protocol):
-    """Reads image files. Safe to call from several threads; raises RequestError for what it cannot take."""
-
-    def decode(self, data: bytes) -> Image.Image:
-        """The image: RGB, upright, opaque."""
-        ...
-
-    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-        """The image's tiles: uint8 [T, H, W, 3]."""
-        ...
+from service.media.decode import ImageDecoder
 
 
 def share_key(request: Request) -> Hashable | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from threading import Lock
 
+from service.engine.admission import Places
 from service.engine.request_handle import RequestHandle
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
@@ -20,11 +21,6 @@ class Counters:
     failed: int = 0
     refused: int = 0
     shared: int = 0
-
-
-# A client may hold this many times the places that are free. One alone gets to three quarters of them, ten to
-# 3/31 each; for a client that comes later there is always one.
-GREED = 3
 
 
 class RequestTable:
@@ -142,22 +138,12 @@ class RequestTable:
         return self._owner.pop(listener)
 
     def _check_admission(self, client: str) -> None:
-        taken = len(self._owner)
-        if taken >= self.limit:
+        places = Places(limit=self.limit, slots=self.slots, taken=len(self._owner))
+        try:
+            places.check(client, held=self._held[client])
+        except RequestError:
             self.counters.refused += 1
-            raise RequestError(
-                ErrorCode.OVERLOADED,
-                f"{taken} requests are in flight; the limit is {self.limit} "
-                "(CAPSTAN_MAX_WAITING and CAPSTAN_MAX_CONCURRENT_SEQUENCES); try again later",
-            )
-        held, allowed = self._held[client], GREED * (self.limit - taken)
-        if client and taken >= self.slots and held >= allowed:
-            self.counters.refused += 1
-            raise RequestError(
-                ErrorCode.OVERLOADED,
-                f"{held} requests of {client} are in flight; its share of the queue is {allowed} while "
-                f"{self.limit - taken} places are free; try again later",
-            )
+            raise
 
     def _unshare(self, run: Sequence) -> None:
         if run.key is not None and self._shared.get(run.key) is run:

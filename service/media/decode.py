@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -95,6 +96,18 @@ def decode(data: bytes, limits: ImageLimits) -> Image.Image:
     except DAMAGE as error:
         raise _damaged() from error
     return to_rgb(_upright(image), depth)
+
+
+class ImageDecoder(Protocol):
+    """Reads image files. Safe to call from several threads; raises RequestError for what it cannot take."""
+
+    def decode(self, data: bytes) -> Image.Image:
+        """The image: RGB, upright, opaque."""
+        ...
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """The image's tiles: uint8 [T, H, W, 3]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,14 @@ class TileSpec:
         return (self.max_tiles + self.thumbnail) * self.size**2 * 3
 
 
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a model cuts images: by `spec`, into tiles that are `tokens_per_tile` tokens of the prompt each."""
+
+    spec: TileSpec
+    tokens_per_tile: int
+
+
 @lru_cache(maxsize=64)
 def _candidates(min_tiles: int, max_tiles: int) -> tuple[tuple[int, int], ...]:
     """List every grid of `min_tiles` to `max_tiles` tiles, fewest first.

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.errors import error_body, internal_error
 from service.api.request_state import state_of
-from service.engine.request_handle import RequestHandle
+from service.engine.protocol import Handle
 from service.errors import RequestError
 
 logger = logging.getLogger("capstan.api")
@@ -37,14 +37,14 @@ class TextStream:
     A request that is refused, or that fails before its first piece, is thus answered by its own status.
     """
 
-    def __init__(self, handle: RequestHandle, pieces: AsyncIterator[str], first: str) -> None:
+    def __init__(self, handle: Handle, pieces: AsyncIterator[str], first: str) -> None:
         self.handle = handle
         self._pieces = pieces
         self._first = first
 
     @classmethod
-    async def start(cls, handle: RequestHandle) -> Self:
-        """Wait for the first piece. Raises RequestError as `RequestHandle.result` does."""
+    async def start(cls, handle: Handle) -> Self:
+        """Wait for the first piece. Raises RequestError as `Handle.result` does."""
         pieces = handle.stream()
         return cls(handle, pieces, await anext(pieces, ""))
 
@@ -64,7 +64,7 @@ class EventStream(StreamingResponse):
     def __init__(
         self,
         request: Request,
-        handle: RequestHandle,
+        handle: Handle,
         events: AsyncIterator[bytes],
         *,
         error_name: str = "",

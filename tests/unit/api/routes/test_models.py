@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.inputs import Tiling
-from service.media.tiles import TileSpec
+from service.media.tiles import TileSpec, Tiling
 from tests.unit.api.conftest import Connect, StubEngine
 
 
