@@ -3,6 +3,7 @@
 import logging
 from collections import abc
 from collections.abc import Hashable, Iterable, Mapping
+from time import monotonic
 
 import numpy as np
 import torch
@@ -114,6 +115,7 @@ class BatchWorker:
         chunks = self.scheduler.schedule()
         if not chunks:
             return False
+        start = monotonic()
         if not self._attempt(chunks):
             # Not in the handler: its traceback would keep the tensors of the failed batch alive.
             worked = [len(chunks) > 1 and self._attempt([chunk]) for chunk in chunks]
@@ -121,6 +123,7 @@ class BatchWorker:
                 if not one_worked:
                     chunk.sequence.error = fault()
             self._count(any(worked))
+        _divide(chunks, start)
         return True
 
     def _attempt(self, chunks: abc.Sequence[Chunk]) -> bool:
@@ -188,6 +191,15 @@ class BatchWorker:
             except Exception:
                 logger.exception("a token could not be taken")
                 sequence.error = fault()
+
+
+def _divide(chunks: abc.Sequence[Chunk], start: float) -> None:
+    """Charge the time of a step to its sequences, by their tokens."""
+    part = (monotonic() - start) / sum(chunk.end - chunk.start for chunk in chunks)
+    for chunk in chunks:
+        timeline = chunk.sequence.timeline
+        timeline.compute += part * (chunk.end - chunk.start)
+        timeline.running = timeline.running or start
 
 
 def _has_images(chunk: Chunk) -> bool:

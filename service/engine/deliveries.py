@@ -30,7 +30,10 @@ class Deliveries:
 
     def add_end(self, run: Sequence, listeners: Iterable[RequestHandle]) -> None:
         """Queue the end of a run for all who waited for it."""
-        news = Update(error=run.error) if run.error else Update(completion=_completion(run))
+        listeners = list(listeners)
+        if not listeners:
+            return
+        news = Update(error=run.error) if run.error else Update(completion=_completion(run, len(listeners)))
         for listener in listeners:
             self.add(listener, news)
 
@@ -54,8 +57,11 @@ def _tell(batch: Iterable[tuple[RequestHandle, Update]]) -> None:
         listener.tell(news)
 
 
-def _completion(run: Sequence) -> Completion:
-    usage = Usage(
-        prompt_tokens=len(run.prompt), image_tiles=run.image_tiles, completion_tokens=len(run.answer)
+def _completion(run: Sequence, sharers: int) -> Completion:
+    tokens = len(run.answer)
+    return Completion(
+        text=run.detokenizer.text if run.detokenizer else "",
+        finish_reason=run.finish or FinishReason.STOP,
+        usage=Usage(prompt_tokens=len(run.prompt), image_tiles=run.image_tiles, completion_tokens=tokens),
+        timings=run.timeline.timings(tokens=tokens, sharers=sharers),
     )
-    return Completion(run.detokenizer.text if run.detokenizer else "", run.finish or FinishReason.STOP, usage)

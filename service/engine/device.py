@@ -77,6 +77,14 @@ def free_bytes(device: torch.device, *, cuda: Cuda = torch.cuda, root: Path = Pa
     return min([_available_bytes(root), *_cgroup_bytes(root)])
 
 
+def memory(device: torch.device, *, cuda: Cuda = torch.cuda) -> tuple[int, int]:
+    """Used and total bytes of a GPU, by whomever; zeros for the CPU."""
+    if device.type != "cuda":
+        return 0, 0
+    free, total = cuda.mem_get_info(device)
+    return total - free, total
+
+
 def _available_bytes(root: Path) -> int:
     """MemAvailable of /proc/meminfo (proc(5)); no bound where there is no such file."""
     try:

@@ -8,7 +8,9 @@ import logging
 import threading
 import time
 from collections import deque
+from dataclasses import asdict
 
+from service.engine import device
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
 from service.engine.features import FeatureCache
@@ -20,7 +22,7 @@ from service.engine.request_handle import RequestHandle, Update
 from service.engine.request_table import RequestTable
 from service.engine.runner.choose import choose
 from service.engine.sequence import Sequence
-from service.engine.stats import EngineDescription, EngineStats
+from service.engine.stats import EngineDescription, EngineStats, StepCounters
 from service.engine.warm_up import warm_up
 from service.engine.worker import Supervised, Worker, fault
 from service.errors import EngineStopped, ErrorCode, RequestError
@@ -53,6 +55,8 @@ class Engine:
         self._closing = False
         self._gone: deque[RequestHandle] = deque()
         self._deliveries = Deliveries()
+        self._steps = StepCounters()
+        self._step_start = 0.0
         self._beat = time.monotonic()
 
     def start(self) -> None:
@@ -128,6 +132,7 @@ class Engine:
     def stats(self) -> EngineStats:
         """Counters and gauges."""
         worker, counters = self._running_worker(), self.requests.counters
+        memory_used, memory_total = device.memory(self.loaded.device)
         return EngineStats(
             waiting=self._intake.waiting,
             running=worker.active,
@@ -142,7 +147,10 @@ class Engine:
             feature_misses=self.features.misses,
             feature_bytes=self.features.bytes,
             slots_free=worker.slots - worker.active,
+            memory_used=memory_used,
+            memory_total=memory_total,
             **worker.page_stats(),
+            **asdict(self._steps),
         )
 
     def _running_worker(self) -> Worker:
@@ -166,7 +174,10 @@ class Engine:
             while not self._closing:
                 self._intake.hand_to(worker)
                 self._let_go()
+                self._step_start = time.monotonic()
                 worked = worker.step(lambda: self._between(worker))
+                if worked:
+                    self._count_step(worker)
                 self._give_out(worker)
                 if not worked and not self._intake.arrived and not self._gone:
                     self._wake.wait(TICK_SECONDS)
@@ -179,8 +190,13 @@ class Engine:
 
     def _between(self, worker: Worker) -> None:
         """What is done between the tokens of a step that lasts for many."""
+        self._count_step(worker)
         self._let_go()
         self._give_out(worker)
+
+    def _count_step(self, worker: Worker) -> None:
+        start, self._step_start = self._step_start, time.monotonic()
+        self._steps.add(self._step_start - start, worker.active)
 
     def _let_go(self) -> None:
         """Forget requests that are cancelled or too late."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from time import monotonic
 
 from service.engine.fair_queue import FairQueue
 from service.engine.preparation import Preparation, share_key
@@ -80,6 +81,7 @@ class Intake:
 
     def _prepare(self, run: Sequence, longest: int) -> None:
         shared = False
+        run.timeline.preparing = monotonic()
         try:
             run.key = share_key(run.request)
             shared = self._requests.share(run)
@@ -90,6 +92,7 @@ class Intake:
         except Exception:
             logger.exception("a request could not be prepared")
             run.error = fault()
+        run.timeline.prepared = monotonic()
         with self._lock:
             if not shared:
                 self.arrived.append(run)

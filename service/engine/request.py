@@ -78,9 +78,34 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """The seconds of a request's stages, one after the other, and the tokens of its answer.
+
+    `queue` lasts until the preparation begins, which decodes images and tokenizes the prompt; `ready` until
+    the first step of the model, `prefill` until the first token, `decode` until the last. Requests that share
+    a run have its timings. `compute` is the request's part of the time of the steps that it was in, which
+    they divide by tokens: the sum over all requests is the time that the model was busy.
+    """
+
+    queue: float
+    preparation: float
+    ready: float
+    prefill: float
+    decode: float
+    compute: float
+    tokens: int
+
+    @property
+    def first_token(self) -> float:
+        """Seconds until the first token."""
+        return self.queue + self.preparation + self.ready + self.prefill
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A finished text, without the stop token or stop string that ended it."""
 
     text: str
     finish_reason: FinishReason
     usage: Usage
+    timings: Timings

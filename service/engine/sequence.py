@@ -3,6 +3,7 @@
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from random import Random
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from service.engine.features import Kept
 from service.engine.inputs import ModelInputs
 from service.engine.prompt.reading import Positions, Sight
 from service.engine.request import FinishReason, Request
+from service.engine.timeline import Timeline
 from service.errors import RequestError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Sequence:
     finish: FinishReason | None = None
     error: RequestError | None = None
     cancelled: bool = False
+    timeline: Timeline = field(default_factory=Timeline)
     _seen: dict[int, None] = field(default_factory=dict)
     _seen_answer: int = 0
 
@@ -78,6 +81,8 @@ class Sequence:
 
     def take(self, token: int, stop_ids: frozenset[int]) -> None:
         """Append the next token, see whether the answer ends here, and spell out what somebody reads."""
+        if not self.timeline.first_token:
+            self.timeline.first_token = monotonic()
         if token in stop_ids:
             self.finish = FinishReason.STOP
         else:

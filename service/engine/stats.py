@@ -27,7 +27,9 @@ class EngineStats:
     by how they ended, `shared` those of them that another's run answered; `prefill_tokens` and
     `decode_tokens` what the model has read and written; hits and misses images. Pages are those
     of the key-value cache, `preempted` counts sequences that lost theirs to older ones, and `prefix_tokens`
-    tokens of prompts that were in the cache already.
+    tokens of prompts that were in the cache already. `steps` of the model took `step_seconds` together and
+    advanced `step_sequences` sequences, one counted in each of its steps. `memory_used` and `memory_total`
+    are bytes of the GPU, 0 without one.
     """
 
     waiting: int
@@ -47,3 +49,23 @@ class EngineStats:
     pages_free: int = 0
     preempted: int = 0
     prefix_tokens: int = 0
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+    memory_used: int = 0
+    memory_total: int = 0
+
+
+@dataclass
+class StepCounters:
+    """Counts the steps of one worker; see `EngineStats`."""
+
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+
+    def add(self, seconds: float, sequences: int) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.step_seconds += seconds
+        self.step_sequences += sequences

@@ -11,13 +11,14 @@ from fastapi.testclient import TestClient
 from service.api.application import create_application
 from service.api.backend import Backend
 from service.engine.engine import Engine
-from service.engine.request import Completion, FinishReason, Request, Usage
+from service.engine.request import Completion, FinishReason, Request, Timings, Usage
 from service.errors import CapstanError, ErrorCode, RequestError
 from service.media.fetch import Fetcher
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"
-FINISHED = Completion(CAPTION + " ", FinishReason.STOP, Usage(60, 5, 9))
+TIMINGS = Timings(queue=0.5, preparation=0.25, ready=0.25, prefill=1.0, decode=2.0, compute=0.125, tokens=9)
+FINISHED = Completion(CAPTION + " ", FinishReason.STOP, Usage(60, 5, 9), TIMINGS)
 
 
 @dataclass

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from service.engine.request import Completion, FinishReason, Usage
+from service.engine.request import Completion, FinishReason, Timings, Usage
 from service.engine.request_handle import RequestHandle, Update
 from service.errors import ErrorCode, RequestError
 
-END = Completion("a red circle", FinishReason.STOP, Usage(1, 0, 3))
+END = Completion("a red circle", FinishReason.STOP, Usage(1, 0, 3), Timings(0, 0, 0, 0, 0, 0, 3))
 FAULT = RequestError(ErrorCode.INTERNAL_ERROR, "the server failed")
 
 
