@@ -31,10 +31,10 @@ from k8s.commands.options import (
     shared,
 )
 from k8s.commands.plan import plan as show_plan
-from k8s.commands.scale import restart as run_restart
-from k8s.commands.scale import scale as run_scale
+from k8s.commands.scale import restart, scale
 from k8s.commands.session import Session
 from k8s.commands.status import status as show_status
+from k8s.commands.verify import verify
 from k8s.errors import CapstanError, ExitCode
 
 app = typer.Typer(
@@ -50,9 +50,6 @@ app = typer.Typer(
         "7 helm or kubectl failed, 64 usage, 130 interrupted."
     ),
 )
-
-app.add_typer(keys.app)
-app.command(short_help="Bring the running cluster's pools to the release.")(align)
 
 
 def _version(requested: bool) -> None:
@@ -126,47 +123,8 @@ def status(
         raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command(short_help="Change a model's number of replicas.")
-@shared
-def scale(
-    session: Session,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")],
-    replicas: Annotated[
-        int | None, typer.Argument(metavar="N", help="Fixed number of replicas.", min=1)
-    ] = None,
-    minimum: Annotated[
-        int | None, typer.Option("--min", metavar="N", help="Minimum of replicas, with --max.", min=0)
-    ] = None,
-    maximum: Annotated[
-        int | None, typer.Option("--max", metavar="N", help="Maximum of replicas, with --min.", min=1)
-    ] = None,
-    chart: Chart = None,
-    timeout: Timeout = "20m",
-    grace: Grace = "60s",
-    *,
-    api_key: Key = None,
-    yes: Yes = False,
-) -> None:
-    """Change a model's number of replicas: fixed (`scale main 3`), or bounds (`--min 1 --max 4`)."""
-    options = rollout_options(timeout, grace, key=api_key)
-    run_scale(session, find_chart(chart), model, replicas, (minimum, maximum), options, ask=not yes)
-
-
-@app.command(short_help="Restart a model's replicas, one after another.")
-@shared
-def restart(
-    session: Session,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")],
-    chart: Chart = None,
-    timeout: Timeout = "20m",
-    grace: Grace = "60s",
-    *,
-    api_key: Key = None,
-    yes: Yes = False,
-) -> None:
-    """Restart a model's replicas, one after another, on the cluster that serves."""
-    options = rollout_options(timeout, grace, key=api_key)
-    run_restart(session, find_chart(chart), model, options, ask=not yes)
+app.command(short_help="Change a model's number of replicas.")(scale)
+app.command(short_help="Restart a model's replicas, one after another.")(restart)
 
 
 @app.command(short_help="Return to a former revision.")
@@ -221,6 +179,11 @@ def doctor(
     given = Values(tuple(values or ()), tuple(pairs or ()), image)
     if not run_doctor(session, chart, given):
         raise typer.Exit(ExitCode.FAILED)
+
+
+app.command(short_help="Wait until the release serves, and test it.")(verify)
+app.command(short_help="Bring the running cluster's pools to the release.")(align)
+app.add_typer(keys.app)
 
 
 def main() -> None:

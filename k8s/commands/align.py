@@ -1,12 +1,8 @@
 """`capstan align`: bring the running cluster's pools to the installed release."""
 
-from typing import Annotated
-
-import typer
-
 from k8s.clients.pods import Pods
 from k8s.clients.retry import LIMIT_S, Clock, Retry
-from k8s.commands.options import parse_duration, shared
+from k8s.commands.options import Direct, ServiceName, Timeout, parse_duration, shared
 from k8s.commands.session import Session, service_name
 from k8s.rollout.align import align_release
 from k8s.rollout.watch import Observer
@@ -14,18 +10,7 @@ from k8s.rollout.watch import Observer
 
 @shared
 def align(
-    session: Session,
-    timeout: Annotated[
-        str, typer.Option("--timeout", metavar="TIME", help="Deadline, such as 90s, 20m or 1h.")
-    ] = "20m",
-    *,
-    service: Annotated[
-        str | None,
-        typer.Option("--service", metavar="NAME", help="Name of the RayService. Default: the release's."),
-    ] = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="Connect to pods directly: from inside the cluster.")
-    ] = False,
+    session: Session, timeout: Timeout = "20m", *, service: ServiceName = None, direct: Direct = False
 ) -> None:
     """Bring worker pods, bounds and tolerations of the running cluster to the installed release.
 

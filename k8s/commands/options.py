@@ -94,7 +94,7 @@ Image = Annotated[
 ]
 Timeout = Annotated[
     str,
-    typer.Option("--timeout", metavar="TIME", help="Deadline of the whole rollout, such as 90s, 20m or 1h."),
+    typer.Option("--timeout", metavar="TIME", help="Deadline, such as 90s, 20m or 1h."),
 ]
 Grace = Annotated[
     str,
@@ -125,6 +125,13 @@ Key = Annotated[
         help="API key for the smoke test.",
         show_envvar=True,
     ),
+]
+ServiceName = Annotated[
+    str | None,
+    typer.Option("--service", metavar="NAME", help="Name of the RayService. Default: the release's."),
+]
+Direct = Annotated[
+    bool, typer.Option("--direct", help="Connect to pods without a port-forward: from inside the cluster.")
 ]
 Yes = Annotated[
     bool,

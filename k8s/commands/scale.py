@@ -1,41 +1,66 @@
 """`capstan scale` and `capstan restart`: deploys that change the values of one model."""
 
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from k8s.clients.helm import Values
+import typer
+
+from k8s.clients.helm import Values, find_chart
 from k8s.commands.deploy import deploy
+from k8s.commands.options import Chart, Grace, Key, Timeout, Yes, rollout_options, shared
 from k8s.commands.session import Session, installed_revisions
 from k8s.errors import UsageError
 from k8s.rollout.history import timestamp
-from k8s.rollout.rollout import RolloutOptions
 
 # The chart serves this model on this pool where the values name none.
 DEFAULT_MODEL, DEFAULT_POOL = "embedded", "cpu"
 
 Bounds = tuple[int | None, int | None]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model: its key in `models`.")]
 Pairs = tuple[tuple[str, Any], ...]
 
 
+@shared
 def scale(
     session: Session,
-    chart: Path,
-    model: str,
-    replicas: int | None,
-    bounds: Bounds,
-    options: RolloutOptions,
+    model: Model,
+    replicas: Annotated[
+        int | None, typer.Argument(metavar="N", help="Fixed number of replicas.", min=1)
+    ] = None,
+    minimum: Annotated[
+        int | None, typer.Option("--min", metavar="N", help="Minimum of replicas, with --max.", min=0)
+    ] = None,
+    maximum: Annotated[
+        int | None, typer.Option("--max", metavar="N", help="Maximum of replicas, with --min.", min=1)
+    ] = None,
+    chart: Chart = None,
+    timeout: Timeout = "20m",
+    grace: Grace = "60s",
     *,
-    ask: bool,
+    api_key: Key = None,
+    yes: Yes = False,
 ) -> None:
-    """Change a model's number of replicas."""
-    pairs = scale_values(_installed_values(session), model, replicas, bounds)
-    deploy(session, chart, Values(extra=pairs), options, ask=ask)
+    """Change a model's number of replicas: fixed (`scale main 3`), or bounds (`--min 1 --max 4`)."""
+    options = rollout_options(timeout, grace, key=api_key)
+    pairs = scale_values(_installed_values(session), model, replicas, (minimum, maximum))
+    deploy(session, find_chart(chart), Values(extra=pairs), options, ask=not yes)
 
 
-def restart(session: Session, chart: Path, model: str, options: RolloutOptions, *, ask: bool) -> None:
-    """Restart a model's replicas: an environment variable changes, and Serve replaces them."""
+@shared
+def restart(
+    session: Session,
+    model: Model,
+    chart: Chart = None,
+    timeout: Timeout = "20m",
+    grace: Grace = "60s",
+    *,
+    api_key: Key = None,
+    yes: Yes = False,
+) -> None:
+    """Restart a model's replicas, one after another, on the cluster that serves."""
+    options = rollout_options(timeout, grace, key=api_key)
+    # An environment variable changes, so Serve replaces the replicas.
     pairs = (*default_values(_installed_values(session), model), _restart_value(model))
-    deploy(session, chart, Values(extra=pairs), options, ask=ask)
+    deploy(session, find_chart(chart), Values(extra=pairs), options, ask=not yes)
 
 
 def scale_values(values: dict[str, Any], model: str, replicas: int | None, bounds: Bounds) -> Pairs:

@@ -25,7 +25,6 @@ from k8s.rollout.watch import Observer, WatchError, watch
 
 Say = Callable[[str], None]
 
-SMOKE_TEST_S = 60.0
 # A rollback gets this long, however short the rollout's own deadline was.
 MIN_ROLLBACK_S = 600.0
 
@@ -147,26 +146,11 @@ class Rollout:
 
         seen = watch_for(target)
         if options.smoke_test:
-            self._verify(seen, target, options.key)
+            smoke_test.check(seen, target.configs, self.pods, options.key, self.say, self.clock)
         if not target.new_cluster:
             align(self.client, proposal.after, self.say, shrink=True, seen=seen)
             seen = watch_for(replace(target, pools=fixed_pools(proposal.after)))
         return seen
-
-    def _verify(self, seen: Snapshot, target: Target, key: str | None) -> None:
-        """Step 3: the smoke test. Raises RolloutError where a model fails it."""
-        serving = seen.service.active if seen.service else ""
-        send = smoke_test.sender(self.pods.request, seen.pods, serving)
-        retry = Retry(SMOKE_TEST_S, self.say, self.clock)
-        try:
-            outcomes = retry.run(lambda: smoke_test.run(target.configs, send, key))
-        except UnreachableError as error:
-            raise RolloutError(f"the smoke test got no answer: {error}") from None
-        for outcome in outcomes:
-            self.say(outcome.sentence)
-        failed = [o.sentence for o in outcomes if o.passed is False]
-        if failed:
-            raise RolloutError("; ".join(failed))
 
     def _finish(self, applied: Applied, seen: Snapshot) -> Result:
         """Step 4: record the success."""

@@ -7,14 +7,18 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from k8s.clients.pods import SERVE_PORT, Answer
-from k8s.errors import RolloutError
+from k8s.clients.pods import SERVE_PORT, Answer, Pods
+from k8s.clients.retry import Clock, Retry
+from k8s.errors import RolloutError, UnreachableError
 from k8s.resources.pod import Pod
 from k8s.resources.rayservice import is_embedded
+from k8s.resources.snapshot import Snapshot
 
 EXPECTED = "a red circle left of a blue square"
 MAX_TOKENS = 64
 TIMEOUT_S = 120.0
+# A proxy needs a moment after its pod is ready.
+LIMIT_S = 60.0
 
 Json = Mapping[str, Any]
 Send = Callable[[str, bytes, dict[str, str]], Answer]
@@ -78,6 +82,31 @@ def proxy_pod(pods: Sequence[Pod], ray_cluster: str) -> Pod | None:
     """A pod of the RayCluster that answers HTTP: a ready worker, else the head."""
     ready = [p for p in pods if p.cluster == ray_cluster and p.ready and not p.deleting]
     return next(iter(sorted(ready, key=lambda p: p.head)), None)
+
+
+def check(
+    seen: Snapshot,
+    configs: Mapping[str, Json],
+    pods: Pods,
+    key: str | None,
+    say: Callable[[str], None],
+    clock: Clock,
+) -> None:
+    """Test every model of the cluster that serves; a pod that does not answer is asked again for 60 s.
+
+    Raises RolloutError where a model fails, or no pod answers.
+    """
+    serving = seen.service.active if seen.service else ""
+    send = sender(pods.request, seen.pods, serving)
+    try:
+        outcomes = Retry(LIMIT_S, say, clock).run(lambda: run(configs, send, key))
+    except UnreachableError as error:
+        raise RolloutError(f"the smoke test got no answer: {error}") from None
+    for outcome in outcomes:
+        say(outcome.sentence)
+    failed = [o.sentence for o in outcomes if o.passed is False]
+    if failed:
+        raise RolloutError("; ".join(failed))
 
 
 def run(configs: Mapping[str, Json], send: Send, key: str | None) -> list[Outcome]:

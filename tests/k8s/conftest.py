@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.k8s.site import Site
 from tests.k8s.world import World
 
 
@@ -9,3 +10,9 @@ from tests.k8s.world import World
 def world() -> World:
     """A cluster with everything running, for a test to change."""
     return World()
+
+
+@pytest.fixture
+def site() -> Site:
+    """A release in memory, with everything running."""
+    return Site()

@@ -42,7 +42,7 @@ def test_needs_of_init_containers() -> None:
     assert pod_requests(spec) == {"cpu": 2.0}
 
 
-def test_wants_of_the_recorded_service() -> None:
+def test_demand_of_the_recorded_service() -> None:
     """The recorded service needs a head and two workers with a GPU each."""
     found = {
         w.group: (w.count, w.each.get(GPU, 0)) for w in pod_demand(service()["spec"]["rayClusterConfig"])

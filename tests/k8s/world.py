@@ -1,5 +1,6 @@
 """A cluster that tests change: recorded objects, and a clock."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,9 +86,11 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.on_sleep: Callable[[], object] = lambda: None
 
     def clock(self) -> Clock:
         return Clock(lambda: self.now, self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        self.on_sleep()
