@@ -12,6 +12,7 @@ from k8s.resources.quantity import Amounts, add, container_requests, pod_request
 AUTOSCALER_REQUESTS = {"cpu": "500m", "memory": "512Mi"}
 Json = Mapping[str, Any]
 EMBEDDED = "embedded"
+INCREMENTAL = "NewClusterWithIncrementalUpgrade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,12 @@ def active_cluster(service: Json | None) -> str:
 def pending_cluster(service: Json | None) -> str:
     """The name of the RayCluster that is to take over; empty where there is none."""
     return _cluster_name(service, "pendingServiceStatus")
+
+
+def upgrades_incrementally(service: Json | None) -> bool:
+    """Whether KubeRay moves the traffic of a RayService to a new cluster, and back, step by step."""
+    strategy = ((service or {}).get("spec") or {}).get("upgradeStrategy") or {}
+    return bool(strategy.get("type") == INCREMENTAL)
 
 
 def serve_applications(service: Json) -> dict[str, Json]:

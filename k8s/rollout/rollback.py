@@ -9,7 +9,12 @@ from k8s.clients.pods import Pods
 from k8s.clients.retry import Clock
 from k8s.planning.effects import same_cluster
 from k8s.planning.verdict import Target
-from k8s.resources.rayservice import active_cluster, pending_cluster, serve_applications
+from k8s.resources.rayservice import (
+    active_cluster,
+    pending_cluster,
+    serve_applications,
+    upgrades_incrementally,
+)
 from k8s.resources.snapshot import Snapshot
 from k8s.rollout.align import align
 from k8s.rollout.propose import ray_service
@@ -34,8 +39,11 @@ class Rollback:
         """Apply a former revision; if the cluster that serves is that revision's, it goes on serving."""
         wanted = ray_service(self._release.manifest(revision)) or {"spec": {}}
         before = self._teardown.service()
-        if pending_cluster(before) and active_cluster(before):
-            self._teardown.freeze()
+        if (pending := pending_cluster(before)) and (active := active_cluster(before)):
+            if upgrades_incrementally(before) and upgrades_incrementally(wanted):
+                self._say(f"KubeRay moves the traffic from {pending} back to {active}")
+            else:
+                self._teardown.freeze()
         self._client.guard()
         self._release.rollback(revision)
         self._teardown.drop_pending()

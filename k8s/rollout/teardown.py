@@ -5,6 +5,9 @@ While a cluster is pending, KubeRay 1.7 compares a new spec with the pending one
 cluster, which needs capacity and takes over from a healthy one. So the service is frozen (`upgradeStrategy`
 None) while the spec returns, the pending cluster is removed from the status and deleted, and the strategy is
 restored.
+
+An incremental upgrade has its own way back (`reconcileRollbackState`): KubeRay moves the traffic to the
+active cluster step by step, and then deletes the pending one. A freeze would promote the pending one instead.
 """
 
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.retry import INTERVAL_S, Clock
 from k8s.errors import ClusterError, RolloutError
 from k8s.resources.pod import CLUSTER_LABEL
-from k8s.resources.rayservice import active_cluster, pending_cluster
+from k8s.resources.rayservice import active_cluster, pending_cluster, upgrades_incrementally
 from k8s.rollout.watch import WatchError
 
 Json = dict[str, Any]
@@ -40,12 +43,13 @@ class Teardown:
     def drop_pending(self) -> None:
         """Delete the pending cluster of a rollout that was given up, where another one serves.
 
-        A cluster that takes over meanwhile is live and stays. The service stays frozen until
-        `restore_strategy`. Raises RolloutError where the objects keep changing.
+        A cluster that takes over meanwhile is live and stays, and so does one that an incremental upgrade
+        sends traffic to. The service stays frozen until `restore_strategy`. Raises RolloutError where the
+        objects keep changing.
         """
         found = self.service()
         pending = pending_cluster(found)
-        if not pending or not active_cluster(found):
+        if not pending or not active_cluster(found) or upgrades_incrementally(found):
             return
         self._say(f"deleting {pending}, the cluster of a rollout that did not finish")
         self.freeze()

@@ -1,11 +1,15 @@
 """The objects of one namespace, read through the API server."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from kubernetes import client, config, dynamic
 from kubernetes.dynamic.resource import ResourceList
 
 RECORDS = {"Endpoints", "EndpointSlice", "Event"}
+# The client's own cache of kinds outlives a cluster, and the next one may have other kinds.
+CACHE = tempfile.TemporaryDirectory(prefix="capstan-e2e-")
 
 
 class Namespace:
@@ -13,7 +17,8 @@ class Namespace:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._client = dynamic.DynamicClient(config.new_client_from_config())
+        kinds = str(Path(CACHE.name) / "kinds.json")
+        self._client = dynamic.DynamicClient(config.new_client_from_config(), cache_file=kinds)
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """One object, or None where there is none of that name."""
