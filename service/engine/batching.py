@@ -133,7 +133,7 @@ class BatchWorker:
             logits = self.runner.run(chunks)  # [B, V]
             ended = [index for index, chunk in enumerate(chunks) if chunk.last]
             sequences = [chunks[index].sequence for index in ended]
-            tokens = sample(logits if len(ended) == len(chunks) else logits[ended], sequences)
+            tokens = sample(logits if len(ended) == len(chunks) else logits[ended], sequences).tolist()
         except torch.AcceleratorError as error:
             raise EngineStopped(f"the device has failed: {error}") from error
         except Exception:

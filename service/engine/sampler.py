@@ -1,106 +1,153 @@
-"""From logits to tokens, for all rows of a batch together; a row depends on its own run alone.
+"""From logits to tokens for all rows of a batch together; a row depends on its own sequence alone.
 
-Letters: B rows, R of them drawn by chance, V vocabulary, N tokens of all penalised rows.
+Nothing here sorts the vocabulary, and nothing waits for a GPU but the rare nucleus of more than CANDIDATES.
+
+Letters: B rows, R rows that are drawn at random, V vocabulary, C candidates, N tokens of all penalized rows.
 """
 
 from collections import abc
-from math import isnan
+from dataclasses import dataclass
 from random import Random
 
 import torch
+from torch.nn.functional import pad
 
 from service.engine.request import Sampling
 from service.engine.sequence import Sequence
 
 NOT_A_TOKEN = -1
 
-# Chance is below one; in float64 so is its product with this and any total.
+# The likeliest tokens, among which top_k and top_p are applied. Few nuclei have more.
+CANDIDATES = 1024
+
+# A token is drawn in two steps, first its block and then the token: float64 sums of the vocabulary are slow.
+BLOCK = 256
+
+# A number below one; in float64 so is its product with this and any total.
 BELOW_ONE = 1 - 2**-40
 
 
-def sample(logits: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
-    """The next token of each sequence; NOT_A_TOKEN where its logits are not numbers. `logits` is [B, V]."""
-    sampling = [run.request.sampling for run in runs]
-    penalised = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
-    if penalised:
-        logits = penalise(logits, penalised, [runs[row] for row in penalised])
-    highest, likeliest = logits.max(-1)  # each [B]; a NaN counts as the highest
-    tokens: list[int] = likeliest.tolist()
-    broken = [row for row, value in enumerate(highest.tolist()) if isnan(value)]
-    drawn = [row for row, one in enumerate(sampling) if one.temperature > 0]
-    if drawn:
-        chosen = logits[drawn] if len(drawn) < len(runs) else logits  # [R, V]
-        weights = distribution(chosen, [sampling[row] for row in drawn])
-        for row, token in zip(drawn, draw(weights, [runs[row] for row in drawn]), strict=True):
-            tokens[row] = token
-    for row in broken:
-        tokens[row] = NOT_A_TOKEN
-    return tokens
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Probabilities [R, C] of tokens [R, C] in ascending order, or of the whole vocabulary (None).
+
+    `cut` [R] says in which rows top_p asks for more than these; None where none can.
+    """
+
+    weights: torch.Tensor
+    tokens: torch.Tensor | None = None
+    cut: torch.Tensor | None = None
+
+
+def sample(logits: torch.Tensor, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
+    """The next token of each sequence [B] on the device of its `logits` [B, V].
+
+    NOT_A_TOKEN where the logits are not numbers.
+    """
+    sampling = [sequence.request.sampling for sequence in sequences]
+    penalized = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
+    if penalized:
+        logits = penalize(logits, penalized, [sequences[row] for row in penalized])
+    highest, tokens = logits.max(-1)  # each [B]; a NaN counts as the highest
+    by_width: dict[int, list[int]] = {}
+    for row, one in enumerate(sampling):
+        if one.temperature > 0:
+            by_width.setdefault(_width(one, logits.shape[-1]), []).append(row)
+    for width, rows in by_width.items():
+        index = torch.tensor(rows).to(logits.device)  # [R]
+        drawn = _draw(logits[index], [sequences[row] for row in rows], width)  # [R]
+        tokens = tokens.index_copy(0, index, drawn)
+    return tokens.masked_fill(highest.isnan(), NOT_A_TOKEN)
+
+
+def _width(sampling: Sampling, vocabulary: int) -> int:
+    """The candidates to begin with; 0 where every token is one."""
+    if sampling.top_k == 0 and sampling.top_p >= 1.0:
+        return 0
+    # By powers of two, so that rows share a call and yet none depends on what others ask for.
+    width = 2 ** (sampling.top_k - 1).bit_length() if sampling.top_k else CANDIDATES
+    return vocabulary if width > CANDIDATES else min(width, vocabulary)
+
+
+def _draw(logits: torch.Tensor, sequences: abc.Sequence[Sequence], width: int) -> torch.Tensor:
+    sampling = [sequence.request.sampling for sequence in sequences]
+    chances = [sequence.generator.random() if sequence.generator else 0.0 for sequence in sequences]
+    found = distribution(logits, sampling, width)
+    drawn = draw(found, chances)  # [R]
+    rows: list[int] = [] if found.cut is None else found.cut.nonzero()[:, 0].tolist()
+    if rows:
+        exact = distribution(logits[rows], [sampling[row] for row in rows], logits.shape[-1])
+        drawn[rows] = draw(exact, [chances[row] for row in rows])
+    return drawn
 
 
 def generator_of(sampling: Sampling) -> Random | None:
-    """A source of chance for one request: the same for the same seed, whatever else is in the batch."""
+    """A random generator for one request: the same for the same seed, whatever else is in the batch."""
     return Random(sampling.seed) if sampling.temperature > 0 else None  # noqa: S311 - no secret
 
 
-def penalise(logits: torch.Tensor, rows: abc.Sequence[int], runs: abc.Sequence[Sequence]) -> torch.Tensor:
-    """Make tokens that a row's run has seen less likely: divide what is positive, multiply the rest. [B, V].
+def penalize(
+    logits: torch.Tensor, rows: abc.Sequence[int], sequences: abc.Sequence[Sequence]
+) -> torch.Tensor:
+    """Make tokens that a row's sequence holds less likely: divide what is positive, multiply the rest.
 
     Source: CTRL (Keskar et al., 2019), section 4.1, as transformers does it: the prompt counts too.
     """
-    seen = [run.seen for run in runs]
+    seen = [sequence.seen for sequence in sequences]
     device, counts = logits.device, torch.tensor([len(tokens) for tokens in seen])
-    penalties = torch.tensor([run.request.sampling.repetition_penalty for run in runs])
-    row = torch.tensor(rows).repeat_interleave(counts).to(device)  # [N]
+    total = sum(map(len, seen))  # given, so that nothing waits for the device
+    penalties = torch.tensor([sequence.request.sampling.repetition_penalty for sequence in sequences])
+    row = torch.tensor(rows).repeat_interleave(counts, output_size=total).to(device)  # [N]
     column = torch.tensor([token for tokens in seen for token in tokens]).to(device)  # [N]
-    penalty = penalties.repeat_interleave(counts).to(device, logits.dtype)  # [N]
+    penalty = penalties.repeat_interleave(counts, output_size=total).to(device, logits.dtype)  # [N]
     before = logits[row, column]  # [N]
     after = torch.where(before > 0, before / penalty, before * penalty)
     return logits.index_put((row, column), after)
 
 
-def distribution(logits: torch.Tensor, sampling: abc.Sequence[Sampling]) -> torch.Tensor:
-    """Probabilities of the next token [R, V], float64, for logits [R, V].
+def distribution(logits: torch.Tensor, sampling: abc.Sequence[Sampling], width: int) -> Distribution:
+    """Probabilities of the next token for logits [R, V].
 
     By temperature; then of the `top_k` likeliest tokens; then of the fewest of those that reach `top_p`.
+    `width` is how many of the likeliest are looked at: at least each top_k; 0 where neither bound is set.
+    Source of the second bound: Holtzman et al., 2020, section 3.1.
     """
-    temperature = torch.tensor([one.temperature for one in sampling], device=logits.device)
-    logits = logits.float() / temperature[:, None]
-    if any(one.top_k for one in sampling):
-        logits = _likeliest(logits, [one.top_k for one in sampling])
-    if any(one.top_p < 1.0 for one in sampling):
-        logits = _nucleus(logits, [one.top_p for one in sampling])
-    return logits.double().softmax(-1)
-
-
-def _likeliest(logits: torch.Tensor, ranks: abc.Sequence[int]) -> torch.Tensor:
-    """Leave the likeliest tokens of each row, as many as its rank; all where that is 0."""
-    most = min(max(ranks), logits.shape[-1])
-    rank = torch.tensor(ranks, device=logits.device)[:, None]  # [R, 1]
-    least = logits.topk(most).values.gather(1, rank.clamp(1, most) - 1)  # [R, 1]
-    return logits.masked_fill((logits < least) & (rank > 0), float("-inf"))
-
-
-def _nucleus(logits: torch.Tensor, shares: abc.Sequence[float]) -> torch.Tensor:
-    """Leave the fewest tokens of each row whose probabilities reach its share, at least one; all at 1.
-
-    Source: Holtzman et al., 2020, section 3.1.
-    """
-    share = torch.tensor(shares, device=logits.device)[:, None]  # [R, 1]
-    ordered, order = logits.sort(descending=True)  # each [R, V]
-    likely = ordered.softmax(-1)
-    before = likely.cumsum(-1) - likely  # what likelier tokens reach
-    beyond = (before >= share) & (share < 1.0)
+    vocabulary, device = logits.shape[-1], logits.device
+    temperature = torch.tensor([one.temperature for one in sampling], device=device)[:, None]  # [R, 1]
+    logits = logits.float() / temperature
+    if not width:
+        return Distribution(logits.softmax(-1))
+    rank = torch.tensor([one.top_k or vocabulary for one in sampling], device=device)[:, None]  # [R, 1]
+    share = torch.tensor([one.top_p for one in sampling], device=device)[:, None]  # [R, 1]
+    ordered, order = logits.topk(width)  # each [R, C]
+    ordered = ordered.masked_fill(torch.arange(width, device=device) >= rank, float("-inf"))
+    # Where top_k is not set, the share is of all tokens, not of the candidates.
+    total = torch.where(rank < vocabulary, ordered.logsumexp(-1, True), logits.logsumexp(-1, True))
+    likely = (ordered - total).exp()
+    reached = likely.cumsum(-1)
+    beyond = (reached - likely >= share) & (share < 1.0)  # likelier tokens reach the share
     beyond[:, 0] = False
-    return logits.masked_fill(torch.empty_like(beyond).scatter_(1, order, beyond), float("-inf"))
+    weights = ordered.masked_fill(beyond, float("-inf")).softmax(-1)
+    # In the order of the vocabulary, since that of equally likely tokens may differ from batch to batch.
+    tokens, places = order.sort(-1)
+    open_ended = width < vocabulary and any(one.top_k == 0 for one in sampling)
+    cut = (reached[:, -1] < share[:, 0]) & (rank[:, 0] >= vocabulary) if open_ended else None
+    return Distribution(weights.gather(-1, places), tokens, cut)
 
 
-def draw(weights: torch.Tensor, runs: abc.Sequence[Sequence]) -> list[int]:
-    """A token of each row of `weights` [R, V], by the chance of its run."""
-    chances = [run.generator.random() if run.generator is not None else 0.0 for run in runs]
-    reached = weights.cumsum(-1)  # [R, V]
+def draw(found: Distribution, chances: abc.Sequence[float]) -> torch.Tensor:
+    """A token of each row by its chance, a number from 0 to 1: [R]."""
+    weights = found.weights
+    blocks = pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))  # [R, C / BLOCK, BLOCK]
+    totals = blocks.sum(-1, dtype=torch.float64)  # [R, C / BLOCK]
+    reached = totals.cumsum(-1)
     chance = torch.tensor(chances, dtype=torch.float64)[:, None].to(weights.device)  # [R, 1]
-    # The first token whose sum exceeds the chance: one of no weight exceeds what the one before it does.
-    found = torch.searchsorted(reached, chance * reached[:, -1:] * BELOW_ONE, right=True)  # [R, 1]
-    tokens: list[int] = found[:, 0].clamp(max=weights.shape[-1] - 1).tolist()
-    return tokens
+    point = chance * reached[:, -1:] * BELOW_ONE  # [R, 1]
+    # The first one whose sum exceeds the point: one without weight exceeds what the one before it does.
+    block = torch.searchsorted(reached, point, right=True).clamp_(max=reached.shape[-1] - 1)  # [R, 1]
+    inside = blocks.take_along_dim(block[..., None], 1)[:, 0].double().cumsum(-1)  # [R, BLOCK]
+    point = (point - reached.gather(-1, block) + totals.gather(-1, block)).clamp_(min=0.0)
+    point = torch.minimum(point, inside[:, -1:] * BELOW_ONE)
+    place = block * BLOCK + torch.searchsorted(inside, point, right=True)  # [R, 1]
+    place = place.clamp_(max=weights.shape[-1] - 1)
+    return (place if found.tokens is None else found.tokens.gather(-1, place))[:, 0]

@@ -53,7 +53,7 @@ class Lockstep:
         """The next token of each row [B] from `scores` [B, V] of rank 0; learns which rows then end."""
         news = torch.empty(2, len(self._runs), dtype=torch.long)  # [2, B]: tokens, and whether rows end
         if self._rank == 0:
-            tokens = sample(scores, self._runs)
+            tokens = sample(scores, self._runs).tolist()
             self._replica.send(Chosen(tokens))
             answer = self._replica.receive(ANSWER_SECONDS)
             if not isinstance(answer, Ended):

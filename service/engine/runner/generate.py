@@ -66,8 +66,8 @@ class _Chooser(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
         """Scores [B, V] with the chosen token above all others."""
-        chosen = torch.tensor(sample(scores, self.batch), device=scores.device)
-        scores[torch.arange(len(self.batch)), chosen] = torch.inf
+        chosen = sample(scores, self.batch)  # [B]
+        scores[torch.arange(len(self.batch), device=scores.device), chosen] = torch.inf
         return scores
 
 

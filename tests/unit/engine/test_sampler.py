@@ -1,7 +1,11 @@
 """From logits to tokens."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -10,13 +14,22 @@ from transformers import (
 )
 
 from service.engine.request import Request, Sampling
-from service.engine.sampler import distribution, draw, generator_of, penalise, sample
+from service.engine.sampler import (
+    CANDIDATES,
+    NOT_A_TOKEN,
+    Distribution,
+    distribution,
+    draw,
+    generator_of,
+    penalize,
+    sample,
+)
 from service.engine.sequence import Sequence
 
 VOCABULARY = 50
 
 
-def run_of(**sampling: object) -> Sequence:
+def sequence_of(**sampling: object) -> Sequence:
     request = Request((), Sampling(8, **sampling))  # type: ignore[arg-type]
     return Sequence(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
 
@@ -25,25 +38,37 @@ def logits(rows: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(rows, VOCABULARY, generator=torch.Generator().manual_seed(seed))
 
 
+def tokens(found: torch.Tensor, *sequences: Sequence) -> list[int]:
+    drawn: list[int] = sample(found, sequences).tolist()
+    return drawn
+
+
+def over_vocabulary(found: Distribution, size: int) -> torch.Tensor:
+    """Probabilities of all tokens: [R, V]."""
+    if found.tokens is None:
+        return found.weights
+    return torch.zeros(len(found.weights), size).scatter_(1, found.tokens, found.weights)
+
+
 def test_temperature_zero_takes_the_likeliest() -> None:
     """Greedy rows take the largest logit."""
     found = logits(3)
-    assert sample(found, [run_of() for _ in range(3)]) == found.argmax(-1).tolist()
+    assert tokens(found, *[sequence_of() for _ in range(3)]) == found.argmax(-1).tolist()
 
 
 def test_the_same_seed_gives_the_same_tokens_in_any_batch() -> None:
     """A seeded row draws the same tokens alone and among others."""
-    alone, among = run_of(temperature=1.0, seed=7), run_of(temperature=1.0, seed=7)
-    others = [run_of(), run_of(temperature=1.5, seed=1)]
+    alone, among = sequence_of(temperature=1.0, seed=7), sequence_of(temperature=1.0, seed=7)
+    others = [sequence_of(), sequence_of(temperature=1.5, seed=1)]
     for step in range(20):
         found = logits(3, step)
-        assert sample(found[1:2], [alone])[0] == sample(found, [others[0], among, others[1]])[1]
+        assert tokens(found[1:2], alone)[0] == tokens(found, others[0], among, others[1])[1]
 
 
 def test_another_seed_gives_other_tokens() -> None:
     """Two seeds do not draw the same sequence."""
-    one, two = run_of(temperature=1.0, seed=1), run_of(temperature=1.0, seed=2)
-    drawn = [(sample(logits(1, step), [one]), sample(logits(1, step), [two])) for step in range(20)]
+    one, two = sequence_of(temperature=1.0, seed=1), sequence_of(temperature=1.0, seed=2)
+    drawn = [(tokens(logits(1, step), one), tokens(logits(1, step), two)) for step in range(20)]
     assert any(first != second for first, second in drawn)
 
 
@@ -59,43 +84,119 @@ def test_restrictions_leave_what_transformers_leaves(top_k: int, top_p: float) -
         expected = TopPLogitsWarper(top_p)(None, expected)
     mine = Sampling(1, temperature=0.7, top_k=top_k, top_p=top_p)
     others = [Sampling(1, temperature=1.3, top_k=9, top_p=0.4), Sampling(1, temperature=0.9)]
-    found = distribution(torch.cat((logits(1, 1), row, logits(1, 2))), [others[0], mine, others[1]])
-    torch.testing.assert_close(found[1], expected[0].softmax(-1).double())
+    rows = torch.cat((logits(1, 1), row, logits(1, 2)))
+    found = distribution(rows, [others[0], mine, others[1]], VOCABULARY)
+    torch.testing.assert_close(over_vocabulary(found, VOCABULARY)[1], expected[0].softmax(-1))
+
+
+@pytest.mark.parametrize("top_k", [0, 40, 3000])
+@pytest.mark.parametrize("flatness", [0.1, 4.0])
+def test_a_nucleus_of_any_size_is_what_transformers_leaves(top_k: int, flatness: float) -> None:
+    """Rows whose nucleus has more tokens than the candidates are drawn from all of it."""
+    row = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0)) * flatness
+    expected = TopKLogitsWarper(top_k)(None, row.clone()) if top_k else row.clone()
+    expected = TopPLogitsWarper(0.95)(None, expected).softmax(-1)[0]
+    sequences = [sequence_of(temperature=1.0, top_p=0.95, top_k=top_k, seed=seed) for seed in range(3000)]
+    drawn = torch.tensor(tokens(row.expand(len(sequences), -1), *sequences))
+    assert (expected[drawn] > 0).all()
+    # Over the candidates and over the rest alike, tokens come as often as they are likely.
+    likeliest = expected.argsort(descending=True)[:CANDIDATES]
+    share = torch.isin(drawn, likeliest).float().mean()
+    assert abs(share - expected[likeliest].sum()) < 0.03
 
 
 def test_repetition_is_made_less_likely_as_transformers_does() -> None:
     """The penalty divides positive logits of seen tokens and multiplies negative ones."""
     rows, history = logits(3), [4, 4, 9, 17]
     expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([history]), rows[1:2].clone())
-    run = run_of(repetition_penalty=1.3)
-    run.prompt, run.answer = history[:2], history[2:]
-    found = penalise(rows, [1], [run])
+    sequence = sequence_of(repetition_penalty=1.3)
+    sequence.prompt, sequence.answer = history[:2], history[2:]
+    found = penalize(rows, [1], [sequence])
     torch.testing.assert_close(found[1], expected[0])
     torch.testing.assert_close(found[::2], rows[::2])
 
 
 def test_a_penalty_counts_the_answer_as_it_grows() -> None:
-    """Each token of the answer is penalised once it has been written."""
-    run, row = run_of(repetition_penalty=100.0), torch.ones(1, VOCABULARY)
+    """Each token of the answer is penalized once it has been written."""
+    sequence, row = sequence_of(repetition_penalty=100.0), torch.ones(1, VOCABULARY)
     row[0, 7], row[0, 8] = 5.0, 4.0
     for token in (7, 8):
-        assert sample(row, [run]) == [token]
-        run.answer.append(token)
-    assert sample(row, [run])[0] not in (1, 2, 3, 7, 8)
+        assert tokens(row, sequence) == [token]
+        sequence.answer.append(token)
+    assert tokens(row, sequence)[0] not in (1, 2, 3, 7, 8)
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     """Over many draws the frequencies are the probabilities, and what has none is never drawn."""
-    weights = torch.tensor([[0.0, 0.5, 0.0, 0.3, 0.2, 0.0]], dtype=torch.float64)
-    run = run_of(temperature=1.0, seed=3)
-    drawn = [draw(weights, [run])[0] for _ in range(4000)]
-    for token, weight in enumerate(weights[0].tolist()):
-        assert abs(drawn.count(token) / len(drawn) - weight) < 0.03
-    assert set(drawn) == {1, 3, 4}
+    weights = torch.zeros(1, 1000)
+    weights[0, 1], weights[0, 400], weights[0, 999] = 0.5, 0.3, 0.2
+    chances = (torch.arange(1000) / 1000).tolist()
+    drawn = draw(Distribution(weights.expand(1000, -1)), chances).tolist()
+    assert {token: drawn.count(token) for token in set(drawn)} == pytest.approx(
+        {1: 500, 400: 300, 999: 200}, abs=1
+    )
+
+
+def test_the_highest_chance_still_draws_a_token_that_is_likely() -> None:
+    """Rounding never leads to a token of probability zero."""
+    weights = torch.rand(200, 3000, generator=torch.Generator().manual_seed(1))
+    weights[:, 2000:] = 0.0
+    weights[:, ::3] = 0.0
+    drawn = draw(Distribution(weights), [1 - 2**-53] * 100 + [0.0] * 100)
+    assert (weights.gather(1, drawn[:, None]) > 0).all()
+
+
+def test_logits_that_are_not_numbers_give_no_token() -> None:
+    """A row with a NaN is marked, whether it is drawn or not; the others are not touched."""
+    rows = logits(3)
+    rows[0, 3] = rows[1, 7] = float("nan")
+    found = tokens(rows, sequence_of(), sequence_of(temperature=1.0, seed=1), sequence_of())
+    assert found == [NOT_A_TOKEN, NOT_A_TOKEN, int(rows[2].argmax())]
+
+
+class Noted(TorchDispatchMode):
+    """Operations and their largest float64 results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = set[str]()
+        self.widest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if "sort" in str(func) and args[0].shape[-1] > CANDIDATES:
+            self.names.add(str(func))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+            self.widest = max(self.widest, out[0].numel() if out.dim() else 1)
+        return out
+
+
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"top_k": 50}, {"top_k": 50, "top_p": 0.9}])
+def test_the_vocabulary_is_never_sorted_nor_copied_to_float64(options: dict[str, Any]) -> None:
+    """What is as wide as the vocabulary is float32, and only the candidates are sorted."""
+    rows = torch.randn(2, 50_000, generator=torch.Generator().manual_seed(0)) * 4
+    with Noted() as noted:
+        tokens(rows, *[sequence_of(temperature=0.8, seed=seed, **options) for seed in range(2)])
+    assert not noted.names
+    assert noted.widest <= CANDIDATES
+
+
+def test_a_gpu_is_not_waited_for() -> None:
+    """Tokens stay on the device: nothing is read back unless a nucleus may exceed the candidates."""
+    sequences = [
+        sequence_of(),
+        sequence_of(temperature=1.0, seed=1),
+        sequence_of(temperature=1.0, top_k=40, top_p=0.9, seed=2, repetition_penalty=1.2),
+    ]
+    with FakeTensorMode():
+        found = sample(torch.empty(3, 5000, device="cuda"), sequences)
+    assert (found.device.type, found.shape) == ("cuda", (3,))
 
 
 def test_a_penalty_changes_greedy_choices_too() -> None:
-    """Without temperature the penalised logits decide."""
+    """Without temperature the penalized logits decide."""
     row = torch.zeros(1, VOCABULARY)
     row[0, 2], row[0, 30] = 1.0, 0.9
-    assert sample(row, [run_of(repetition_penalty=2.0)]) == [30]
+    assert tokens(row, sequence_of(repetition_penalty=2.0)) == [30]
