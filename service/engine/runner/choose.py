@@ -1,8 +1,7 @@
 """Which runner a model gets, decided by its configuration."""
 
+import functools
 from typing import Any
-
-import torch
 
 from service.engine.batching import BatchWorker
 from service.engine.checkpoint.loaded import LoadedModel
@@ -15,6 +14,7 @@ from service.engine.parallel.worker import ParallelWorker
 from service.engine.runner import fused
 from service.engine.runner.generate import GenerateWorker
 from service.engine.runner.graphs import CudaGraph
+from service.engine.runner.memory import plan_cache, run_worst_step
 from service.engine.runner.protocol import Runner
 from service.engine.runner.transformers_runner import TransformersRunner
 from service.engine.worker import Worker
@@ -31,9 +31,9 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         return GenerateWorker(loaded)
     runner = _runner(loaded, options)
     if loaded.architecture == "internvl":
-        # Before the budget of the other cache is planned: on a GPU that one takes what is left.
+        # First: on a GPU the key-value cache takes what is left.
         features.allocate(_feature_shape(loaded))
-    budget = cache_budget(loaded, options)
+    budget = cache_budget(runner, loaded, options)
     if budget < LEAST_CONTEXT * runner.token_bytes:
         raise DeviceError(
             f"the key-value cache has room for {budget // runner.token_bytes} tokens ({budget} B); it needs "
@@ -67,10 +67,9 @@ def _feature_shape(loaded: LoadedModel) -> FeatureShape:
     return FeatureShape(config.image_seq_length, channels, loaded.dtype, loaded.device)
 
 
-def cache_budget(loaded: LoadedModel, options: EngineOptions) -> int:
-    """Bytes for the key-value cache: on a GPU what the fraction leaves free, on the CPU a plain limit."""
-    free = free_bytes(loaded.device)
+def cache_budget(runner: Runner, loaded: LoadedModel, options: EngineOptions) -> int:
+    """Bytes for the key-value cache: on a GPU what its plan leaves, on the CPU a plain limit."""
     if loaded.device.type == "cpu":
-        return min(options.cache_bytes, int(free * options.memory_fraction))
-    total = torch.cuda.mem_get_info(loaded.device)[1]
-    return max(0, free - int(total * (1 - options.memory_fraction)))
+        return min(options.cache_bytes, int(free_bytes(loaded.device) * options.memory_fraction))
+    step = functools.partial(run_worst_step, runner, loaded, options)
+    return plan_cache(loaded.device, options.memory_fraction, step)
