@@ -28,9 +28,11 @@ class Model:
         # the Serve config file needs neither.
         from service.replica import Replica  # noqa: PLC0415
 
-        parsed = Settings(**settings)
+        runtime: Any = get_runtime_context()
+        given = runtime.get_assigned_resources()
+        parsed = Settings(**settings).for_resources(cpus=given.get("CPU", 0.0), gpus=given.get("GPU", 0.0))
         logs.configure(parsed.log_level, parsed.log_format)
-        gpus = len(get_runtime_context().get_accelerator_ids().get("GPU", []))
+        gpus = len(runtime.get_accelerator_ids().get("GPU", []))
         context = serve.get_replica_context()
         replicas = ReplicaCount(partial(_count_running, context.app_name, context.deployment))
         self.replica = Replica(parsed, gpus=gpus, replicas=replicas)

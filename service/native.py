@@ -25,10 +25,10 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,
-        preparation_threads=settings.preparation_threads,
+        preparation_threads=settings.preparation_thread_count,
         memory_fraction=settings.memory_fraction,
         cache_bytes=settings.cache_bytes,
-        feature_cache_bytes=settings.feature_cache_bytes,
+        feature_cache_images=settings.feature_cache_images,
         chunk_tokens=settings.prefill_chunk_tokens,
         cuda_graphs=settings.cuda_graphs,
         runner=settings.runner,

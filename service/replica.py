@@ -80,7 +80,7 @@ def _fetch_options(settings: Settings) -> FetchOptions:
 
 def _decode_pool(settings: Settings) -> DecodePool | None:
     count = settings.decode_processes
-    processes = settings.preparation_threads if count is None else count
+    processes = settings.preparation_thread_count if count is None else count
     if sys.platform != "linux" or not processes:
         return None
     return DecodePool(Bounds(image_limits(settings), settings.decode_timeout), processes=processes)

@@ -16,6 +16,9 @@ from service.generation_defaults import DEFAULT_PROMPT, GenerationDefaults
 
 EMBEDDED_MODEL = Path(__file__).parent / "models" / "embedded"
 MEBIBYTE = 2**20
+
+# One request waits for its image while another is tokenized.
+LEAST_PREPARATION_THREADS = 2
 HOST = r"^(\*\.)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$"
 
 
@@ -73,8 +76,14 @@ class Settings(BaseSettings):
     torch_threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads per torch operation. Default: the replica's `num_cpus`."
     )
-    preparation_threads: int = Field(
-        2, ge=1, le=256, description="Threads that hand out images for decoding and tokenize prompts."
+    preparation_threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description=(
+            "Threads that hand out images for decoding and tokenize prompts. Default: the replica's "
+            "`num_cpus`, at least 2; plan for four per GPU."
+        ),
     )
     decode_processes: int | None = Field(
         None,
@@ -99,19 +108,26 @@ class Settings(BaseSettings):
         512, ge=0, le=100_000, description="Length of the replica's queue; the next request gets a 503."
     )
     memory_fraction: float = Field(
-        0.9, gt=0.0, lt=1.0, description="Fraction of GPU memory for weights and key-value cache."
+        0.9,
+        gt=0.0,
+        lt=1.0,
+        description=(
+            "Fraction of its share of the GPU that a replica takes: weights, the largest step, key-value "
+            "cache. With `num_gpus: 0.5` the share is half of the card."
+        ),
     )
     cache_bytes: ByteSize = Field(
         ByteSize(512 * MEBIBYTE),
         ge=MEBIBYTE,
         description="Size of the key-value cache on a CPU, such as `512MiB`.",
     )
-    feature_cache_bytes: ByteSize = Field(
-        ByteSize(64 * MEBIBYTE),
+    feature_cache_images: int = Field(
+        64,
         ge=0,
+        le=100_000,
         description=(
-            "Size of the cache of image features, which saves computing a repeated image. Allocated at "
-            "startup. A tile of InternVL2-8B takes 2 MiB in bfloat16."
+            "Images of the most tiles whose features are cached, which saves computing a repeated image. "
+            "Allocated at startup. An image of 13 tiles takes 26 MiB with InternVL2-8B in bfloat16."
         ),
     )
     prefill_chunk_tokens: int = Field(
@@ -237,6 +253,20 @@ class Settings(BaseSettings):
         "text",
         description="Form of a log line; `json` adds the fields of a request (docs/serving.md).",
     )
+
+    def for_resources(self, *, cpus: float, gpus: float) -> "Settings":
+        """Fill in what follows from the CPUs and GPUs that Ray assigned to this replica."""
+        changes: dict[str, object] = {}
+        if self.preparation_threads is None:
+            changes["preparation_threads"] = max(LEAST_PREPARATION_THREADS, int(cpus))
+        if 0 < gpus < 1:
+            changes["memory_fraction"] = self.memory_fraction * gpus
+        return self.model_copy(update=changes)
+
+    @property
+    def preparation_thread_count(self) -> int:
+        """Threads that prepare requests."""
+        return self.preparation_threads or LEAST_PREPARATION_THREADS
 
     @property
     def checkpoint(self) -> str:

@@ -41,7 +41,7 @@ class Engine:
     def __init__(self, loaded: LoadedModel, *, decoder: ImageDecoder, options: EngineOptions) -> None:
         self.loaded = loaded
         self.options = options
-        self.features = FeatureCache(options.feature_cache_bytes)
+        self.features = FeatureCache(options.feature_cache_images)
         self.requests = RequestTable(options.slots + options.max_waiting)
         self._intake = Intake(
             Preparation(loaded, decoder, self.features),

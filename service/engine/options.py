@@ -23,7 +23,7 @@ class EngineOptions:
     preparation_threads: int = 2
     memory_fraction: float = 0.9
     cache_bytes: int = 512 * 2**20
-    feature_cache_bytes: int = 64 * 2**20
+    feature_cache_images: int = 64
     prefill_tokens: int = 8192
     chunk_tokens: int = 512
     stall_seconds: float = 300.0

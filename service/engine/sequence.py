@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from service.engine.features import Kept
+from service.engine.features import CachedFeatures
 from service.engine.inputs import ModelInputs
 from service.engine.prompt.reading import Positions, Sight
 from service.engine.request import FinishReason, Request
@@ -37,7 +37,7 @@ class Sequence:
     key: Hashable | None = None
     inputs: ModelInputs | None = None
     image_keys: tuple[Hashable, ...] = ()
-    known: list[Kept | None] = field(default_factory=list)
+    known: list[CachedFeatures | None] = field(default_factory=list)
     image_tiles: int = 0
     features: torch.Tensor | None = None
     prompt: list[int] = field(default_factory=list)

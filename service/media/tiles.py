@@ -36,9 +36,14 @@ class TileSpec:
         return replace(self, max_tiles=tiles, min_tiles=min(self.min_tiles, tiles))
 
     @property
+    def most_tiles(self) -> int:
+        """Tiles of the largest possible image, its thumbnail included."""
+        return self.max_tiles + self.thumbnail
+
+    @property
     def most_bytes(self) -> int:
         """Bytes of the largest possible set of tiles."""
-        return (self.max_tiles + self.thumbnail) * self.size**2 * 3
+        return self.most_tiles * self.size**2 * 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,3 +68,12 @@ def test_hosts_and_networks_that_are_none_are_refused(wrong: dict[str, Any]) -> 
     """An invalid host or network is refused at startup, so that a typing error opens nothing."""
     with pytest.raises(ValidationError):
         Settings(**wrong)
+
+
+def test_resources_fill_in_threads_and_the_share_of_a_gpu() -> None:
+    """Preparation has a thread for each CPU of the replica, and half a GPU is half of the memory."""
+    found = Settings().for_resources(cpus=4, gpus=0.5)
+    assert (found.preparation_threads, found.memory_fraction) == (4, 0.45)
+    found = Settings(preparation_threads=3).for_resources(cpus=1, gpus=2)
+    assert (found.preparation_threads, found.memory_fraction) == (3, 0.9)
+    assert Settings().for_resources(cpus=1, gpus=0).preparation_threads == 2

@@ -1,15 +1,30 @@
 """The backend for CUDA: flash attention over pages, without padding and without masks."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.varlen import varlen_attn_out
+from torch.nn.attention.varlen import varlen_attn, varlen_attn_out
 
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache
 from service.engine.attention.protocol import LayerAttention
+
+
+def flash_serves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether flash attention computes on a device in a type."""
+    return device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
+
+
+def attend_to_all(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attention without a mask within each of B sequences of S tokens: [B, S, A, D] in and out."""
+    count, length = query.shape[:2]
+    ends = torch.arange(0, (count + 1) * length, length, dtype=torch.int32, device=query.device)  # [B + 1]
+    query, key, value = (part.flatten(0, 1) for part in (query, key, value))  # each [B * S, A, D]
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        out: Any = varlen_attn(query, key, value, ends, ends, length, length)  # [B * S, A, D]
+    return out.unflatten(0, (count, length))  # type: ignore[no-any-return]
 
 
 class VarlenAttention:

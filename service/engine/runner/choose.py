@@ -3,6 +3,9 @@
 import functools
 from typing import Any
 
+import torch
+
+from service.engine.attention.varlen import flash_serves
 from service.engine.batching import BatchWorker
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.device import free_bytes
@@ -55,16 +58,24 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
 
 
 def _runner(loaded: LoadedModel, options: EngineOptions) -> Runner:
+    # cuDNN's attention, which torch prefers on Hopper, builds a plan for every shape that it meets.
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
     if options.runner == "transformers" or not fused.serves(loaded):
         return TransformersRunner(loaded)
-    graphs = options.cuda_graphs and loaded.device.type == "cuda"
+    graphs = options.cuda_graphs and flash_serves(loaded.device, loaded.dtype)
     return fused.FusedRunner(loaded, record=CudaGraph if graphs else None)
 
 
 def _feature_shape(loaded: LoadedModel) -> FeatureShape:
     config: Any = loaded.model.config
-    channels = config.get_text_config().hidden_size
-    return FeatureShape(config.image_seq_length, channels, loaded.dtype, loaded.device)
+    tiling = loaded.inputs.tiling
+    return FeatureShape(
+        tiles=1 if tiling is None else tiling.spec.most_tiles,
+        tokens=config.image_seq_length,
+        channels=config.get_text_config().hidden_size,
+        dtype=loaded.dtype,
+        device=loaded.device,
+    )
 
 
 def cache_budget(runner: Runner, loaded: LoadedModel, options: EngineOptions) -> int:

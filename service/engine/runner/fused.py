@@ -12,7 +12,7 @@ from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache
 from service.engine.attention.protocol import Attention
 from service.engine.attention.sdpa import SdpaAttention
-from service.engine.attention.varlen import VarlenAttention
+from service.engine.attention.varlen import VarlenAttention, flash_serves
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import joined, normaliser_of
 from service.engine.runner.graphs import DecodeGraphs, Record
@@ -71,9 +71,10 @@ class FusedRunner:
     def allocate(self, pages: int, page_tokens: int) -> None:
         """Make the cache."""
         spare = 1 if self.record else 0  # for the padding of recorded steps
-        cuda = self.device.type == "cuda"
-        self.cache = Cache(self.language_model.shape, pages + spare, page_tokens, by_head=not cuda)
-        self.attention: Attention = VarlenAttention(self.cache) if cuda else SdpaAttention(self.cache)
+        shape = self.language_model.shape
+        flash = flash_serves(shape.device, shape.dtype)
+        self.cache = Cache(shape, pages + spare, page_tokens, by_head=not flash)
+        self.attention: Attention = VarlenAttention(self.cache) if flash else SdpaAttention(self.cache)
         self.graphs: DecodeGraphs | None = None
 
     def clear(self, page: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.inputs import DecodedTurn, Tiling
+from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pages import PAGE_TOKENS
 from service.engine.request import Request, Sampling
@@ -22,6 +22,7 @@ from service.engine.sampler import generator_of, sample
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
 from service.errors import DeviceError, RequestError
+from service.media.tiles import Tiling
 
 # What a process takes of a GPU beyond torch's allocator: its context, the libraries' own, recorded steps.
 OVERHEAD_BYTES = 2**30
@@ -116,8 +117,7 @@ def _features(runner: Runner, loaded: LoadedModel, options: EngineOptions) -> It
 
 def most_tiles(tiling: Tiling, options: EngineOptions) -> int:
     """Tiles whose features one step may compute: of one image at least, else as many as its tokens hold."""
-    whole_image = tiling.spec.max_tiles + tiling.spec.thumbnail
-    return max(whole_image, options.prefill_tokens // tiling.tokens_per_tile)
+    return max(tiling.spec.most_tiles, options.prefill_tokens // tiling.tokens_per_tile)
 
 
 def _largest_image(loaded: LoadedModel) -> dict[str, torch.Tensor] | None:

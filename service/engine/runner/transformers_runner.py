@@ -12,7 +12,7 @@ from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
 from service.engine.attention.protocol import Attention
 from service.engine.attention.sdpa import SdpaAttention
-from service.engine.attention.varlen import VarlenAttention
+from service.engine.attention.varlen import VarlenAttention, flash_serves
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import joined, normaliser_of, pixels
 from service.engine.prompt.reading import causal
@@ -42,7 +42,7 @@ class TransformersRunner:
         self.windows = {layer.window for layer in layers}
         # Flash attention has neither a softcap nor tokens that see later ones.
         plain = not self.forward.prompts.looks_ahead and not any(layer.softcap for layer in layers)
-        self.flash = plain and loaded.device.type == "cuda"
+        self.flash = plain and flash_serves(loaded.device, loaded.dtype)
         self.shape = CacheShape(len(layers), layers[0].heads, layers[0].channels, loaded.dtype, loaded.device)
         self.token_bytes = self.shape.token_bytes
         self.allocate(1, 1)

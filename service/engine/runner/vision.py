@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.nn.functional import linear as product
 
+from service.engine.attention.varlen import attend_to_all, flash_serves
 from service.engine.pixels import Normaliser
 from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
 
@@ -62,6 +63,7 @@ class Vision:
         self.first = (tower.embeddings.cls_token.data[0] + positions[:1])[None]  # [1, 1, C]
         self.positions = positions[1:]  # [P - 1, C]
         self.layers = [_layer(layer) for layer in tower.encoder.layer]
+        self.attend = attend_to_all if flash_serves(kernel.device, kernel.dtype) else _attend_by_sdpa
         self.final = None if isinstance(tower.layernorm, torch.nn.Identity) else norm(tower.layernorm)
         self.project_norm = norm(projector.layer_norm)
         self.project_1, self.project_2 = linear(projector.linear_1), linear(projector.linear_2)
@@ -100,11 +102,16 @@ class Vision:
         if layer.query_norm is not None and layer.key_norm is not None:
             query, key = layer.query_norm(query), layer.key_norm(key)
         query, key, value = (
-            part.view(tiles, places, self.heads, -1).transpose(1, 2) for part in (query, key, value)
-        )  # each [T, A, P, D]
-        h = scaled_dot_product_attention(query, key, value)  # [T, A, P, D]
-        h = layer.out(h.transpose(1, 2).reshape(tiles, places, channels))  # [T, P, C]
-        return torch.addcmul(x, h, layer.scale_1)
+            part.view(tiles, places, self.heads, -1) for part in (query, key, value)
+        )  # each [T, P, A, D]
+        h = self.attend(query, key, value).reshape(tiles, places, channels)  # [T, P, C]
+        return torch.addcmul(x, layer.out(h), layer.scale_1)
+
+
+def _attend_by_sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """See `attend_to_all`."""
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))  # each [T, A, P, D]
+    return scaled_dot_product_attention(query, key, value).transpose(1, 2)  # [T, P, A, D]
 
 
 def shuffle(x: torch.Tensor, ratio: float) -> torch.Tensor:

@@ -14,7 +14,7 @@ from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
 from service.engine.attention.protocol import Attention
 from service.engine.attention.sdpa import SdpaAttention
-from service.engine.attention.varlen import VarlenAttention
+from service.engine.attention.varlen import VarlenAttention, attend_to_all
 
 LAYERS, CHANNELS = 2, 8
 
@@ -129,6 +129,44 @@ def test_the_cuda_backend_is_traced_without_a_gpu(last: bool, monkeypatch: pytes
     (options,) = called
     assert options["block_table"].shape == (2, 2)
     assert (options["block_table"].dtype, options["seqused_k"].dtype) == (torch.int32, torch.int32)
+
+
+def test_tiles_attend_within_themselves_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed tiles give what SDPA gives for each, in one call of the kernel."""
+    calls = list[list[int]]()
+
+    def packed(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ends_q: torch.Tensor, *rest: Any
+    ) -> torch.Tensor:
+        ends_k, max_q, max_k = rest
+        calls.append(ends_q.tolist())
+        assert ends_k.tolist() == ends_q.tolist()
+        assert (max_q, max_k) == (5, 5)
+        parts = (each.split(max_q) for each in (query, key, value))
+        return torch.cat([_sdpa(*one) for one in zip(*parts, strict=True)])
+
+    monkeypatch.setattr(varlen, "varlen_attn", packed)
+    query, key, value = torch.randn(3, 4, 5, 2, 8, generator=torch.Generator().manual_seed(0))
+    found = attend_to_all(query, key, value)
+    torch.testing.assert_close(
+        found, torch.stack([_sdpa(*one) for one in zip(query, key, value, strict=True)])
+    )
+    assert calls == [[0, 5, 10, 15, 20]]
+
+
+def _sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attention of one sequence: [S, A, D] in and out."""
+    query, key, value = (each.transpose(0, 1)[None] for each in (query, key, value))
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)
+
+
+def test_attention_of_tiles_is_traced_without_a_gpu() -> None:
+    """The real kernel takes the packed tiles of several images and gives their shape back."""
+    with FakeTensorMode():
+        qkv = torch.empty(26, 1025, 3 * 1024, dtype=torch.bfloat16, device="cuda")
+        parts = (part.view(26, 1025, 16, 64) for part in qkv.chunk(3, -1))
+        found = attend_to_all(*parts)
+    assert (found.shape, found.dtype, found.device.type) == ((26, 1025, 16, 64), torch.bfloat16, "cuda")
 
 
 def test_what_flash_attention_cannot_do_is_refused() -> None:

@@ -1,15 +1,16 @@
-"""The cache of image features: pages of a slab, a page a tile."""
+"""The cache of image features: pages of one tensor, a page for each tile."""
 
 import torch
 
 from service.engine.features import FeatureCache, FeatureShape
 
-SHAPE = FeatureShape(tokens=2, channels=4, dtype=torch.float32, device=torch.device("cpu"))
+CPU = torch.device("cpu")
+SHAPE = FeatureShape(tiles=1, tokens=2, channels=4, dtype=torch.float32, device=CPU)
 
 
 def cache_of(tiles: int) -> FeatureCache:
-    """A cache with room for so many tiles, and half of one."""
-    cache = FeatureCache(tiles * SHAPE.tile_bytes + SHAPE.tile_bytes // 2)
+    """A cache of so many images of one tile each."""
+    cache = FeatureCache(tiles)
     cache.allocate(SHAPE)
     return cache
 
@@ -54,9 +55,9 @@ def test_pages_are_used_again_wherever_they_lie() -> None:
     found = cache.get("f")
     assert found is not None
     assert cache.read(found).tolist() == features(3, first=1000.0).tolist()
-    kept = cache.get("b")
-    assert kept is not None
-    assert cache.read(kept).tolist() == features(1, first=100.0).tolist()
+    cached = cache.get("b")
+    assert cached is not None
+    assert cache.read(cached).tolist() == features(1, first=100.0).tolist()
 
 
 def test_features_over_the_budget_are_not_kept() -> None:
@@ -90,13 +91,23 @@ def test_what_somebody_holds_is_not_overwritten() -> None:
 
 
 def test_the_memory_is_taken_at_once() -> None:
-    """The cache takes its whole budget in the beginning, in whole tiles, and never more."""
+    """The cache takes all its memory in the beginning and never more."""
     cache = cache_of(3)
-    before = cache._slab.untyped_storage().nbytes()
-    assert before == 3 * SHAPE.tile_bytes
+    assert cache.capacity_bytes == 3 * SHAPE.tile_bytes
     for key in range(10):
         cache.put(key, features(1))
-    assert cache._slab.untyped_storage().nbytes() == before
+    assert cache.bytes == cache.capacity_bytes == 3 * SHAPE.tile_bytes
+
+
+def test_the_size_is_a_number_of_the_largest_images() -> None:
+    """Images of the most tiles fit as often as the cache is large, whatever a tile of the model takes."""
+    for tokens in (1, 256):
+        shape = FeatureShape(tiles=13, tokens=tokens, channels=8, dtype=torch.float32, device=CPU)
+        cache = FeatureCache(4)
+        cache.allocate(shape)
+        for key in range(6):
+            cache.put(key, torch.zeros(13 * tokens, 8))
+        assert [cache.get(key) is not None for key in range(6)] == [False] * 2 + [True] * 4
 
 
 def test_a_peek_is_not_counted() -> None:
@@ -114,8 +125,8 @@ def test_a_cleared_cache_holds_nothing() -> None:
     assert (cache.get("a"), cache.bytes) == (None, 0)
 
 
-def test_a_cache_without_room_keeps_nothing() -> None:
-    """A budget of less than a tile, and one that was never allocated, keep nothing."""
-    for cache in (cache_of(0), FeatureCache(10_000)):
+def test_a_cache_of_no_images_holds_nothing() -> None:
+    """A cache of 0 images, and one that was never allocated, hold nothing."""
+    for cache in (cache_of(0), FeatureCache(10)):
         cache.put("a", features(1))
         assert (cache.get("a"), cache.bytes) == (None, 0)

@@ -49,6 +49,6 @@ def test_everything_is_accounted_for_after_a_soak() -> None:
         assert worker is not None
         assert stats.finished + stats.cancelled + stats.failed + stats.refused == SOAK_REQUESTS
         assert (stats.slots_free, stats.pages_used) == (6, 0)
-        assert stats.feature_bytes <= engine.options.feature_cache_bytes
+        assert stats.feature_bytes <= engine.features.capacity_bytes
         assert len(engine.requests) == 0
         assert engine.requests._shared == {}
