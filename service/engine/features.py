@@ -48,9 +48,9 @@ class CachedFeatures:
 class FeatureCache:
     """Features of `images` images of the most tiles, or of more smaller ones.
 
-    The least recently used are removed first. They are in one tensor, a page for each tile, that is allocated as a whole: what the cache takes is the
-    same before the first image and after the last. Any thread may ask what is cached; only the engine's own
-    reads and writes features.
+    The least recently used are removed first. They are in one tensor, a page for each tile, that is allocated
+    as a whole: what the cache takes is the same before the first image and after the last. Any thread may ask
+    what is cached; only the engine's own reads and writes features.
     """
 
     def __init__(self, images: int) -> None:
