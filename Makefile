@@ -77,7 +77,7 @@ train: $(INSTALLED)  ## Train the embedded model again, into build/embedded
 bench: $(INSTALLED)  ## Benchmark the engine, or with KIND=http a running server
 	$(BIN)/python -m bench $(or $(KIND),engine)
 
-docs: $(INSTALLED)  ## Generate docs/settings.md, docs/errors.md and the chart's values
+docs: $(INSTALLED)  ## Generate docs/settings.md, docs/errors.md, docs/metrics.md's table and the chart's values
 	$(BIN)/python -m tools.reference
 
 constraints: $(INSTALLED)  ## Pin the installed versions in constraints.txt

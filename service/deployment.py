@@ -11,6 +11,7 @@ from ray import get_runtime_context, serve
 
 from service import logs
 from service.api.auth.replica_count import ReplicaCount
+from service.metrics.ray_export import RayExport
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Model:
         context = serve.get_replica_context()
         replicas = ReplicaCount(partial(_count_running, context.app_name, context.deployment))
         self.replica = Replica(parsed, gpus=gpus, replicas=replicas)
+        self.export = RayExport(
+            self.replica.telemetry.metrics.registry,
+            {"application": context.app_name, "replica": context.replica_tag},
+        )
+        self.export.start()
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         return self.replica.application()
@@ -51,6 +57,7 @@ class Model:
     async def __del__(self) -> None:
         replica = getattr(self, "replica", None)
         if replica is not None:
+            self.export.stop()
             await replica.close(CLOSE_SECONDS)
         logs.flush()
 

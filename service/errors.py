@@ -128,20 +128,39 @@ class CapstanError(Exception):
     """The root of every error that this package raises on purpose."""
 
 
+class Refusal(StrEnum):
+    """The limits that refuse a request before any work, where one code stands for several."""
+
+    QUEUE = "queue"
+    QUEUE_SHARE = "queue_share"
+    BODIES = "bodies"
+    CONCURRENT_REQUESTS = "concurrent_requests"
+    REQUESTS_PER_MINUTE = "requests_per_minute"
+    IMAGES_PER_MINUTE = "images_per_minute"
+
+
 class RequestError(CapstanError):
     """A request that cannot be answered: a public code, and the invalid field if there is one.
 
-    `retry_after` is the number of seconds after which the same request may succeed, if known.
+    `retry_after` is the number of seconds after which the same request may succeed, if known; `refusal` the
+    limit that refused it.
     """
 
     def __init__(
-        self, code: ErrorCode, message: str, *, field: str | None = None, retry_after: float | None = None
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.refusal = refusal
 
 
 class EngineStopped(CapstanError):  # noqa: N818 - a state of the engine, not a mistake of the caller

@@ -17,7 +17,7 @@ FLUSH_SECONDS = 0.1
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON document per line. A message that is a dataclass adds its fields."""
+    """One JSON document per line. A message that is a dataclass adds its fields, a request its identifier."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The document of a record."""
@@ -29,6 +29,8 @@ class JsonFormatter(logging.Formatter):
         }
         if dataclasses.is_dataclass(record.msg) and not isinstance(record.msg, type):
             document |= dataclasses.asdict(record.msg)
+        if hasattr(record, "request_id"):
+            document["request_id"] = record.request_id
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
         return json.dumps(document, ensure_ascii=False)

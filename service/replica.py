@@ -20,6 +20,8 @@ from service.media.fetch import Fetcher, FetchOptions
 from service.media.sandbox.pool import DecodePool
 from service.media.sandbox.worker import Bounds
 from service.media.url_policy import HostRule, UrlRules
+from service.metrics.phases import Phases
+from service.metrics.telemetry import Telemetry
 from service.settings import Settings
 
 logger = logging.getLogger("capstan.replica")
@@ -38,13 +40,23 @@ class Replica:
             self.pool = _decode_pool(settings)
             if self.pool:
                 undo.callback(self.pool.close)
+            phases = Phases()
             self.engine = _engine(settings, gpus, self.pool or LocalDecoder(image_limits(settings)))
+            phases.end("checkpoint")
             self.engine.start()
+            phases.end("warm_up")
             if self.pool:
                 self.pool.wait_until_ready()
+                phases.end("decoders")
             undo.pop_all()
         self.fetcher = Fetcher(_fetch_options(settings))
-        self.backend = Backend(self.engine, settings, settings.generation_defaults, self.fetcher)
+        self.telemetry = Telemetry.from_settings(settings)
+        self.telemetry.metrics.watch(
+            self.engine, queue_limit=settings.max_waiting, load_seconds=phases.seconds
+        )
+        self.backend = Backend(
+            self.engine, settings, settings.generation_defaults, self.fetcher, self.telemetry
+        )
         logger.info("ready in %.1f s: %s", perf_counter() - start, self.engine.describe())
 
     def application(self) -> FastAPI:

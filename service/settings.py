@@ -254,6 +254,13 @@ class Settings(BaseSettings):
         description="Form of a log line; `json` adds the fields of a request (docs/serving.md).",
     )
 
+    metrics_public: bool = Field(
+        False,
+        description=(
+            "Answer `/metrics` to requests that an Ingress or a Gateway has forwarded, too (docs/metrics.md)."
+        ),
+    )
+
     def for_resources(self, *, cpus: float, gpus: float) -> "Settings":
         """Fill in what follows from the CPUs and GPUs that Ray assigned to this replica."""
         changes: dict[str, object] = {}

@@ -1,4 +1,7 @@
-"""Generates docs/settings.md, docs/errors.md and the chart's files: `python -m tools.reference [--check]`."""
+"""Generates docs/settings.md, docs/errors.md, the table in docs/metrics.md and the chart's files.
+
+`python -m tools.reference [--check]`
+"""
 
 import argparse
 import sys
@@ -8,6 +11,7 @@ from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
 from service.errors import ERRORS
+from service.metrics.definitions import DEFINITIONS
 from service.settings import Settings
 from tools import chart
 
@@ -63,7 +67,25 @@ def errors_page() -> str:
     )
 
 
-PAGES = {"docs/settings.md": settings_page, "docs/errors.md": errors_page}
+def metrics_page() -> str:
+    """Return docs/metrics.md with its table of metrics, one row for each."""
+    before, start, rest = (ROOT / "docs/metrics.md").read_text().partition("<!-- metrics -->\n")
+    _, end, after = rest.partition("<!-- end of metrics -->")
+    rows = (
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+        for one in DEFINITIONS
+    )
+    table = "\n".join(
+        ("", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows, "", "")
+    )
+    return f"{before}{start}{table}{end}{after}"
+
+
+PAGES = {
+    "docs/settings.md": settings_page,
+    "docs/errors.md": errors_page,
+    "docs/metrics.md": metrics_page,
+}
 
 
 def _default(field: FieldInfo) -> str:

@@ -17,10 +17,10 @@ from service.api.errors import UnhandledErrorMiddleware, render
 from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.request_log import HEADER, RequestLogMiddleware
 from service.api.openapi.document import openapi_document
-from service.api.routes import caption, chat, health, models, pages
+from service.api.routes import caption, chat, health, metrics, models, pages
 from service.errors import ErrorCode, RequestError
 
-ROUTERS = (caption.router, chat.router, models.router, health.router, pages.router)
+ROUTERS = (caption.router, chat.router, models.router, health.router, metrics.router, pages.router)
 
 
 def create_application(
@@ -57,7 +57,12 @@ def create_application(
             allow_headers=["authorization", "content-type", HEADER],
             expose_headers=[HEADER, "retry-after", *RATE_LIMIT_HEADERS],
         )
-    app.add_middleware(RequestLogMiddleware, model=settings.public_name, id_header=id_header)
+    app.add_middleware(
+        RequestLogMiddleware,
+        model=settings.public_name,
+        id_header=id_header,
+        observe=backend.telemetry.record,
+    )
     return app
 
 

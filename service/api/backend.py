@@ -8,6 +8,7 @@ from fastapi import Request
 from service.engine.protocol import ServingEngine
 from service.generation_defaults import GenerationDefaults
 from service.media.fetch import Fetcher
+from service.metrics.telemetry import Telemetry
 from service.settings import Settings
 
 
@@ -15,13 +16,14 @@ from service.settings import Settings
 class Backend:
     """The engine, the fetcher of images by URL, and what requests are answered with by default.
 
-    `defaults` is replaced when Serve's `user_config` changes.
+    `telemetry` hears of each request at its end. `defaults` is replaced when Serve's `user_config` changes.
     """
 
     engine: ServingEngine
     settings: Settings
     defaults: GenerationDefaults
     fetcher: Fetcher
+    telemetry: Telemetry
     started: int = field(default_factory=lambda: int(time()))
 
 

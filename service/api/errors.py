@@ -39,14 +39,15 @@ class UnhandledErrorMiddleware:
         except Exception:
             if scope["type"] != "http" or started:
                 raise
-            logger.exception("request_id=%s failed", state_of(scope).request_id)
+            request_id = state_of(scope).request_id
+            logger.exception("request_id=%s failed", request_id, extra={"request_id": request_id})
             await render(scope, internal_error())(scope, receive, send)
 
 
 def render(scope: Scope, error: RequestError) -> Response:
     """The response to a request that failed."""
     state = state_of(scope)
-    state.code = error.code
+    state.failed(error)
     body = error_body(error, state.request_id)
     status = ERRORS[error.code].status
     return Response(body.model_dump_json(), status, _headers(error), media_type="application/json")

@@ -1,12 +1,26 @@
 """What is known about a request while it is being served."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 
 from starlette.types import Scope
 
-from service.errors import ErrorCode
+from service.engine.request import Completion
+from service.errors import ErrorCode, Refusal, RequestError
+from service.metrics.record import Fetch
 
 STATE = "capstan"
+
+# Codes that refuse a request before any work, each for one reason or with a `Refusal` that says which.
+REFUSING = frozenset(
+    (
+        ErrorCode.INVALID_API_KEY,
+        ErrorCode.MODEL_FORBIDDEN,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.OVERLOADED,
+        ErrorCode.NOT_READY,
+    )
+)
 
 
 @dataclass(slots=True)
@@ -14,12 +28,34 @@ class RequestState:
     """Created by `RequestLogMiddleware`, completed by the layers below it.
 
     `key_name` is the name of the API key; empty on a server without keys, and until the key is known. `code`
-    is that of the error that the request ended with.
+    is that of the error that the request ended with, `refusal` why it was refused. `start` and `body_read`
+    are moments of ``time.monotonic()``.
     """
 
     request_id: str
     key_name: str = ""
     code: ErrorCode | None = None
+    refusal: Refusal | ErrorCode | None = None
+    start: float = field(default_factory=monotonic)
+    body_read: float | None = None
+    images: int = 0
+    completions: list[Completion] = field(default_factory=list)
+    fetches: list[Fetch] = field(default_factory=list)
+
+    def failed(self, error: RequestError) -> None:
+        """Note the error that ends the request."""
+        self.code = error.code
+        if error.code in REFUSING:
+            self.refusal = error.refusal or error.code
+
+    def answered(self, completion: Completion, *, images: int) -> None:
+        """Note an answer of the engine and the images that it is about."""
+        self.completions.append(completion)
+        self.images += images
+
+    def fetched(self, start: float) -> None:
+        """Note an image that has been read since `start`, a moment of ``time.monotonic()``."""
+        self.fetches.append(Fetch(start, monotonic() - start))
 
 
 def state_of(scope: Scope) -> RequestState:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.errors import ErrorCode, RequestError
+from service.errors import ErrorCode, Refusal, RequestError
 
 # A client may hold this many times the places that are free. One alone gets to three quarters of them, ten to
 # 3/31 each; for a client that comes later there is always one.
@@ -27,6 +27,7 @@ class Places:
                 ErrorCode.OVERLOADED,
                 f"{self.taken} requests are in flight; the limit is {self.limit} "
                 "(CAPSTAN_MAX_WAITING and CAPSTAN_MAX_CONCURRENT_SEQUENCES); try again later",
+                refusal=Refusal.QUEUE,
             )
         free = self.limit - self.taken
         if client and self.taken >= self.slots and held >= GREED * free:
@@ -34,4 +35,5 @@ class Places:
                 ErrorCode.OVERLOADED,
                 f"{held} requests of {client} are in flight; its share of the queue is {GREED * free} while "
                 f"{free} places are free; try again later",
+                refusal=Refusal.QUEUE_SHARE,
             )

@@ -23,6 +23,7 @@ from service.api.backend import Backend
 from service.engine.engine import Engine
 from service.media.fetch import Fetcher, FetchOptions
 from service.media.tiles import TileSpec, Tiling
+from service.metrics.telemetry import Telemetry
 from service.settings import Settings
 from tests.support.server import free_port
 
@@ -113,7 +114,11 @@ def serve_fake(script: Script, *, prefix: str = "", keys_file: Path | None = Non
     """Serve the application and give its address, which ends in a slash."""
     settings = Settings(model="OpenGVLab/InternVL2-8B", keys_file=keys_file)
     backend = Backend(
-        cast("Engine", FakeEngine()), settings, settings.generation_defaults, Fetcher(FetchOptions())
+        cast("Engine", FakeEngine()),
+        settings,
+        settings.generation_defaults,
+        Fetcher(FetchOptions()),
+        Telemetry.from_settings(settings),
     )
     app = create_application(backend)
     app.router.routes.insert(0, Route("/v1/chat/completions", script.answer, methods=["POST"]))

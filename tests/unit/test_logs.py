@@ -108,8 +108,8 @@ def test_a_line_can_be_json() -> None:
         "message": "two\nlines",
     }
     error = ValueError("a bug")
-    failed = formatted("failed", exc_info=(ValueError, error, None))
-    assert failed["exception"] == "ValueError: a bug"
+    failed = formatted("failed", exc_info=(ValueError, error, None), request_id="trace-1")
+    assert (failed["exception"], failed["request_id"]) == ("ValueError: a bug", "trace-1")
 
 
 def test_the_json_of_a_request_has_its_fields() -> None:

@@ -20,7 +20,9 @@ from service.settings import Settings
 logger = logging.getLogger("capstan.access")
 
 # These reveal nothing and cost nothing. Every other path needs a key, even one that does not exist.
-OPEN = frozenset(("", "/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/favicon.ico"))
+OPEN = frozenset(
+    ("", "/", "/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json", "/favicon.ico")
+)
 OPEN_BELOW = ("/docs/", "/static/")
 
 STATE = "grant"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from service.api.auth.keys import ApiKey
 from service.api.auth.token_bucket import TokenBucket
-from service.errors import ErrorCode, RequestError
+from service.errors import ErrorCode, Refusal, RequestError
 
 # When a running request will end is unknown; a client that retries this much later does no harm.
 RETRY_CONCURRENT_SECONDS = 1.0
@@ -49,9 +49,10 @@ class RateLimiter:
                 f"key {self.key.name} has {self.running} requests running on this replica; its limit is "
                 f"{limit} at once{self._shared()}; wait until one ends",
                 retry_after=RETRY_CONCURRENT_SECONDS,
+                refusal=Refusal.CONCURRENT_REQUESTS,
             )
         if self.key.requests_per_minute is not None:
-            self._spend(self._requests, 1, self.key.requests_per_minute, "requests")
+            self._spend(self._requests, 1, self.key.requests_per_minute, Refusal.REQUESTS_PER_MINUTE)
         self.running += 1
 
     def release(self) -> None:
@@ -72,7 +73,7 @@ class RateLimiter:
                 f"request has {images} images; the limit of key {self.key.name} is {limit} a minute; "
                 "send fewer at once",
             )
-        self._spend(self._images, images, limit, "images")
+        self._spend(self._images, images, limit, Refusal.IMAGES_PER_MINUTE)
 
     def headers(self) -> Iterator[tuple[str, str]]:
         """The rate-limit headers of a response, for each limit that the key has."""
@@ -92,14 +93,16 @@ class RateLimiter:
         """The status of the limit on images; None without one."""
         return self._status(self._images, self.key.images_per_minute)
 
-    def _spend(self, bucket: TokenBucket, count: int, limit: int, counted: str) -> None:
+    def _spend(self, bucket: TokenBucket, count: int, limit: int, refusal: Refusal) -> None:
         seconds = bucket.wait(count, limit / self._replicas(), self._clock())
         if seconds > 0:
+            counted = refusal.partition("_")[0]
             raise RequestError(
                 ErrorCode.RATE_LIMITED,
                 f"key {self.key.name} has used up its {counted}; its limit is {limit} a minute"
                 f"{self._shared()}; try again in {math.ceil(seconds)} s",
                 retry_after=seconds,
+                refusal=refusal,
             )
         bucket.spend(count)
 

@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from service.api.backend import Backend
 from service.api.bodies.images import ImageReference, off_loop, read_image
 from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
+from service.api.request_state import RequestState
 from service.api.schemas.caption import CaptionRequest, SamplingParams
 from service.api.schemas.images import SOURCES, ImageSource
 from service.engine.request import EncodedImage, Sampling, Turn
@@ -34,7 +35,7 @@ class ImageRequests:
 
     params: SamplingParams
     backend: Backend
-    client: str
+    state: RequestState
     deadline: float
 
     async def build(self, image: bytes | ImageReference) -> EngineRequest:
@@ -45,7 +46,7 @@ class ImageRequests:
         params, defaults = self.params, self.backend.defaults
         prompt = defaults.prompt if params.prompt is None else params.prompt
         check_prompt_length(len(prompt), self.backend.settings, field="prompt")
-        file = image if isinstance(image, bytes) else await read_image(image, self.backend)
+        file = image if isinstance(image, bytes) else await read_image(image, self.backend, self.state)
         return EngineRequest(
             turns=(Turn("user", (EncodedImage(file), prompt)),),
             sampling=Sampling(
@@ -53,7 +54,7 @@ class ImageRequests:
                 temperature=defaults.temperature if params.temperature is None else params.temperature,
             ),
             deadline=self.deadline,
-            client=self.client,
+            client=self.state.key_name,
             shorten=params.max_tokens is None,
         )
 

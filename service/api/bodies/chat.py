@@ -11,6 +11,7 @@ from service.api.backend import Backend
 from service.api.bodies.images import ImageReference, off_loop, read_images
 from service.api.bodies.unsupported import without_unsupported
 from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
+from service.api.request_state import RequestState
 from service.api.schemas.chat import ChatMessage, ChatRequest, ImagePart
 from service.engine.request import EncodedImage, Role, Sampling, Turn
 from service.engine.request import Request as EngineRequest
@@ -57,7 +58,7 @@ async def read_chat_body(request: Request) -> ChatBody:
     return ChatBody.of(await off_loop(_parse, await request.body()))
 
 
-async def engine_request(body: ChatBody, backend: Backend, *, client: str) -> EngineRequest:
+async def engine_request(body: ChatBody, backend: Backend, state: RequestState) -> EngineRequest:
     """What the engine is asked to do.
 
     Raises RequestError for an unknown model, a text that is too long and an image that cannot be read.
@@ -74,7 +75,7 @@ async def engine_request(body: ChatBody, backend: Backend, *, client: str) -> En
     check_prompt_length(characters, settings, field="messages")
     check_image_count(len(body.images), settings, field="messages")
     max_tiles = _max_tiles(fields)
-    files = iter(await read_images(body.images, backend))
+    files = iter(await read_images(body.images, backend, state))
     turns = tuple(
         Turn(role, tuple(part if isinstance(part, str) else EncodedImage(next(files)) for part in parts))
         for role, parts in body.messages
@@ -85,7 +86,7 @@ async def engine_request(body: ChatBody, backend: Backend, *, client: str) -> En
         max_tiles=max_tiles,
         deadline=deadline,
         shorten=body.max_tokens is None,
-        client=client,
+        client=state.key_name,
     )
 
 

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from service.api.backend import Backend
+from service.api.request_state import RequestState
 from service.errors import RequestError
 from service.media.decode import ImageLimits
 from service.media.sources import decode_base64, read_path
@@ -42,25 +44,29 @@ def image_limits(settings: Settings) -> ImageLimits:
     )
 
 
-async def read_images(images: Sequence[ImageReference], backend: Backend) -> list[bytes]:
+async def read_images(images: Sequence[ImageReference], backend: Backend, state: RequestState) -> list[bytes]:
     """The files of several images, in order. Raises RequestError for the first that cannot be read."""
     if len(images) < 2:
-        return [await read_image(image, backend) for image in images]
+        return [await read_image(image, backend, state) for image in images]
     tasks: list[asyncio.Task[bytes]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks += [group.create_task(read_image(image, backend)) for image in images]
+            tasks += [group.create_task(read_image(image, backend, state)) for image in images]
     except* RequestError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-async def read_image(image: ImageReference, backend: Backend) -> bytes:
+async def read_image(image: ImageReference, backend: Backend, state: RequestState) -> bytes:
     """The file of one image. Raises RequestError, with the image's own field, if it cannot be read."""
+    start = monotonic()
     try:
         return await _read(image, backend)
     except RequestError as error:
         raise RequestError(error.code, error.message, field=image.field) from None
+    finally:
+        if image.kind != "base64":
+            state.fetched(start)
 
 
 async def _read(image: ImageReference, backend: Backend) -> bytes:

@@ -6,7 +6,7 @@ import time
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ErrorCode, RequestError
+from service.errors import ErrorCode, Refusal, RequestError
 
 
 class BodyLimitMiddleware:
@@ -68,6 +68,7 @@ class BodyLimitMiddleware:
                 ErrorCode.OVERLOADED,
                 f"bodies of the requests in progress are {held} bytes; the limit is {self.total} "
                 "(CAPSTAN_MAX_TOTAL_REQUEST_BYTES); try again later",
+                refusal=Refusal.BODIES,
             )
 
     def _too_slow(self, read: int) -> RequestError:

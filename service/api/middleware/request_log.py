@@ -1,9 +1,10 @@
-"""One identifier and one log line per request."""
+"""One identifier, one log line and one record per request."""
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.request_state import STATE, RequestState
+from service.metrics.record import RequestRecord, route_of
 
 HEADER = "x-request-id"
 
@@ -25,7 +27,8 @@ MAX_PATH = 256  # characters, percent-encoded
 class RequestEntry:
     """What the log says about a request: the text of its line, or the fields of its JSON document.
 
-    Status 0: no response was started, for instance because the client disconnected.
+    Status 0: no response was started, for instance because the client disconnected. Numbers of tokens are
+    those of answers that were completed; `first_token_seconds` is the longest of them.
     """
 
     method: str
@@ -36,6 +39,35 @@ class RequestEntry:
     model: str
     code: str | None
     request_id: str
+    images: int = 0
+    image_tiles: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    queue_seconds: float = 0.0
+    first_token_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, record: RequestRecord) -> "RequestEntry":
+        """What the log says about this request."""
+        answers = record.completions
+        return cls(
+            method=record.method,
+            path=quote(record.path)[:MAX_PATH],
+            status=record.status,
+            seconds=round(record.seconds, 6),
+            key=record.key,
+            model=record.model,
+            code=record.code,
+            request_id=record.request_id,
+            images=record.images,
+            image_tiles=sum(answer.usage.image_tiles for answer in answers),
+            prompt_tokens=sum(answer.usage.prompt_tokens for answer in answers),
+            completion_tokens=sum(answer.usage.completion_tokens for answer in answers),
+            queue_seconds=round(
+                max((answer.timings.queue + answer.timings.ready for answer in answers), default=0), 6
+            ),
+            first_token_seconds=round(max((answer.timings.first_token for answer in answers), default=0), 6),
+        )
 
     def __str__(self) -> str:
         return (
@@ -45,17 +77,20 @@ class RequestEntry:
 
 
 class RequestLogMiddleware:
-    """Creates the `RequestState`, sets the headers that every response has, and logs the request.
+    """Creates the `RequestState`, sets the headers that every response has, logs and records the request.
 
     The identifier is the client's `X-Request-ID` if it is harmless, else a new one. Every response forbids
     browsers to guess its media type. `id_header` is False under Ray Serve, which sets `X-Request-ID` itself;
-    `model` is the name of the served model.
+    `model` is the name of the served model. `observe` gets the record of each request at its end.
     """
 
-    def __init__(self, app: ASGIApp, *, model: str, id_header: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, model: str, id_header: bool, observe: Callable[[RequestRecord], None]
+    ) -> None:
         self.app = app
         self.model = model
         self.id_header = id_header
+        self.observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,7 +100,13 @@ class RequestLogMiddleware:
         given = Headers(scope=scope).get(HEADER, "")
         state = RequestState(given if ACCEPTED.fullmatch(given) else uuid4().hex)
         scope.setdefault("state", {})[STATE] = state
-        status, start = 0, perf_counter()
+        status = 0
+
+        async def receive_and_note() -> Message:
+            message = await receive()
+            if state.body_read is None and not message.get("more_body", False):
+                state.body_read = monotonic()
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -78,19 +119,27 @@ class RequestLogMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive_and_note, send_with_headers)
         finally:
-            self._log(scope, state, status, perf_counter() - start)
+            record = self._record(scope, state, status)
+            logger.info(RequestEntry.of(record))
+            self.observe(record)
 
-    def _log(self, scope: Scope, state: RequestState, status: int, seconds: float) -> None:
-        entry = RequestEntry(
+    def _record(self, scope: Scope, state: RequestState, status: int) -> RequestRecord:
+        return RequestRecord(
+            request_id=state.request_id,
             method=scope["method"],
-            path=quote(scope["path"])[:MAX_PATH],
+            path=scope["path"],
+            route=route_of(scope["path"], scope.get("root_path", "")),
             status=status,
-            seconds=seconds,
+            code=state.code,
+            refusal=state.refusal,
             key=state.key_name,
             model=self.model,
-            code=state.code,
-            request_id=state.request_id,
+            start=state.start,
+            seconds=monotonic() - state.start,
+            body_seconds=0.0 if state.body_read is None else state.body_read - state.start,
+            images=state.images,
+            completions=tuple(state.completions),
+            fetches=tuple(state.fetches),
         )
-        logger.info(entry)

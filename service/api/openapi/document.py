@@ -20,7 +20,7 @@ TAGS = [
     {"name": "captions", "description": "Images in, captions out."},
     {"name": "chat", "description": "OpenAI's API, for its official clients."},
     {"name": "models", "description": "The served model, and how it cuts images."},
-    {"name": "health", "description": "For probes."},
+    {"name": "health", "description": "For probes and Prometheus."},
 ]
 REFERENCE = "#/components/schemas/{model}"
 

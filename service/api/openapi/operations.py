@@ -3,6 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
+from fastapi.responses import PlainTextResponse
+
 from service.api.openapi.document import REFERENCE
 from service.api.schemas.caption import CaptionListResponse, CaptionResponse, SamplingParams
 from service.api.schemas.completion import ChatCompletion
@@ -69,6 +71,14 @@ def _example(code: ErrorCode) -> dict[str, Any]:
     body = ErrorResponse(error=detail, request_id="0f8fad5bd9cb469fa16570867728950e")
     return {"summary": kind.when, "value": body.model_dump(mode="json")}
 
+
+METRICS: dict[str, Any] = {
+    "response_class": PlainTextResponse,
+    "responses": {
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **error_responses(ErrorCode.NOT_FOUND),
+    },
+}
 
 FORM = {
     "type": "object",

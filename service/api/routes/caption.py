@@ -36,22 +36,23 @@ async def caption(request: Request) -> Response:
     `Accept: text/plain` the response is the bare caption. With `stream` it is server-sent events: a `delta`
     for each new piece of text, then `caption` with the whole response, or `error`.
     """
-    backend, client = backend_of(request), state_of(request.scope).key_name
-    backend.engine.check_admission(client)
+    backend, state = backend_of(request), state_of(request.scope)
+    backend.engine.check_admission(state.key_name)
     body = await read_caption_body(request, backend.settings)
     charge(request, images=len(body.images), model=backend.settings.public_name)
     deadline = monotonic() + backend.settings.request_timeout
-    requests = ImageRequests(params=body.params, backend=backend, client=client, deadline=deadline)
+    requests = ImageRequests(params=body.params, backend=backend, state=state, deadline=deadline)
     as_text = prefers_text(request.headers.get("accept", ""))
     if body.listed:
         if body.params.stream or as_text:
             raise _lists_are_json(body)
-        return await _caption_each(request, backend, body, requests)
+        return await _caption_each(backend, body, requests)
     handle = backend.engine.submit(await requests.build(body.images[0]))
     if body.params.stream:
         text = await TextStream.start(handle)
         return EventStream(request, handle, _events(request, backend, text), error_name="error")
     completion = await handle.result()
+    state.answered(completion, images=1)
     if as_text:
         return PlainTextResponse(completion.text.strip())
     return _json(_response(request, backend, completion))
@@ -110,12 +111,11 @@ async def _events(request: Request, backend: Backend, text: TextStream) -> Async
         yield event(CaptionDelta(text=piece), "delta")
     completion = text.handle.completion
     if completion is not None:
+        state_of(request.scope).answered(completion, images=1)
         yield event(_response(request, backend, completion), "caption")
 
 
-async def _caption_each(
-    request: Request, backend: Backend, body: CaptionBody, requests: ImageRequests
-) -> Response:
+async def _caption_each(backend: Backend, body: CaptionBody, requests: ImageRequests) -> Response:
     """Caption the images of a list at the same time; an error of one does not affect the others."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_item(image, backend, requests)) for image in body.images]
@@ -131,7 +131,7 @@ async def _caption_each(
             captions=items,
             model=backend.settings.public_name,
             usage=total,
-            request_id=state_of(request.scope).request_id,
+            request_id=requests.state.request_id,
         )
     )
 
@@ -141,6 +141,7 @@ async def _item(image: bytes | ImageReference, backend: Backend, requests: Image
         completion = await backend.engine.submit(await requests.build(image)).result()
     except RequestError as error:
         return CaptionItem(error=error_detail(error))
+    requests.state.answered(completion, images=1)
     return CaptionItem(
         caption=completion.text.strip(),
         finish_reason=completion.finish_reason.value,

@@ -11,7 +11,7 @@ from service.api.auth.middleware import charge
 from service.api.backend import Backend, backend_of
 from service.api.bodies.chat import ChatBody, engine_request, read_chat_body
 from service.api.openapi.operations import CHAT
-from service.api.request_state import state_of
+from service.api.request_state import RequestState, state_of
 from service.api.routes.event_stream import EventStream, TextStream, event
 from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice
 from service.engine.request import Completion, Usage
@@ -29,12 +29,12 @@ async def create_chat_completion(request: Request) -> Response:
     With `stream` the response is server-sent events, each a chunk; the last is `[DONE]`. Parameters of
     OpenAI's API that this server does not support are refused by name, never ignored.
     """
-    backend, client = backend_of(request), state_of(request.scope).key_name
-    backend.engine.check_admission(client)
+    backend, state = backend_of(request), state_of(request.scope)
+    backend.engine.check_admission(state.key_name)
     body = await read_chat_body(request)
     charge(request, images=len(body.images), model=body.fields.model or backend.settings.public_name)
-    handle = backend.engine.submit(await engine_request(body, backend, client=client))
-    answer = Answer(request, backend)
+    handle = backend.engine.submit(await engine_request(body, backend, state))
+    answer = Answer(state, backend, images=len(body.images))
     try:
         if body.fields.stream:
             options = body.fields.stream_options
@@ -58,14 +58,17 @@ def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
 class Answer:
     """One answer, whole or in chunks that share an `id`."""
 
-    def __init__(self, request: Request, backend: Backend) -> None:
-        self.request_id = state_of(request.scope).request_id
+    def __init__(self, state: RequestState, backend: Backend, *, images: int) -> None:
+        self.state = state
+        self.images = images
+        self.request_id = state.request_id
         self.id = f"chatcmpl-{self.request_id}"
         self.created = int(time())
         self.model = backend.settings.public_name
 
     def whole(self, completion: Completion) -> ChatCompletion:
         """The answer as one document."""
+        self.state.answered(completion, images=self.images)
         choice = Choice(
             message=AnswerMessage(content=completion.text), finish_reason=completion.finish_reason.value
         )
@@ -85,6 +88,7 @@ class Answer:
             yield self._chunk({"content": piece})
         completion = text.handle.completion
         if completion is not None:
+            self.state.answered(completion, images=self.images)
             yield self._chunk({}, completion.finish_reason.value)
             if include_usage:
                 yield self._event({"choices": [], "usage": _usage(completion.usage).model_dump()})

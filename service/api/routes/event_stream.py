@@ -88,9 +88,12 @@ class EventStream(StreamingResponse):
         except RequestError as error:
             yield self._last(error)
         except Exception:
-            logger.exception("request_id=%s failed while streaming", self._state.request_id)
+            request_id = self._state.request_id
+            logger.exception(
+                "request_id=%s failed while streaming", request_id, extra={"request_id": request_id}
+            )
             yield self._last(internal_error())
 
     def _last(self, error: RequestError) -> bytes:
-        self._state.code = error.code
+        self._state.failed(error)
         return event(error_body(error, self._state.request_id), self._error_name)

@@ -14,6 +14,7 @@ from service.engine.engine import Engine
 from service.engine.request import Completion, FinishReason, Request, Timings, Usage
 from service.errors import CapstanError, ErrorCode, RequestError
 from service.media.fetch import Fetcher
+from service.metrics.telemetry import Telemetry
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"
@@ -96,7 +97,11 @@ def connect(engine: StubEngine, fetcher: StubFetcher) -> Iterator[Connect]:
     def make(**settings: Any) -> TestClient:
         chosen = Settings(**settings)
         backend = Backend(
-            cast("Engine", engine), chosen, chosen.generation_defaults, cast("Fetcher", fetcher)
+            cast("Engine", engine),
+            chosen,
+            chosen.generation_defaults,
+            cast("Fetcher", fetcher),
+            Telemetry.from_settings(chosen),
         )
         return TestClient(create_application(backend), raise_server_exceptions=False)
 

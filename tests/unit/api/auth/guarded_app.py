@@ -38,7 +38,9 @@ class GuardedApp:
         self._keys = keys
         authenticator = Authenticator(None if keys is None else KeysFile(keys), self.limiters)
         self.app.add_middleware(AuthMiddleware, authenticator=authenticator)
-        self.app.add_middleware(RequestLogMiddleware, model="embedded", id_header=True)
+        self.app.add_middleware(
+            RequestLogMiddleware, model="embedded", id_header=True, observe=lambda _: None
+        )
 
     async def _who(self, request: Request) -> str:
         return state_of(request.scope).key_name

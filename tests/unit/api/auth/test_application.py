@@ -20,7 +20,7 @@ from tests.unit.api.conftest import Connect
 def test_routes_that_answer_need_a_key(connect: Connect, tmp_path: Path) -> None:
     """With a keys file, captions and models need a key; health and documentation do not."""
     client = connect(keys_file=write(tmp_path / "keys.yaml", entry("alice", ALICE)))
-    for path in ("/v1/models", "/v1/models/embedded", "/metrics"):
+    for path in ("/v1/models", "/v1/models/embedded", "/v1/tiles"):
         assert client.get(path).status_code == 401
     assert client.post("/caption", json={}).status_code == 401
     for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):

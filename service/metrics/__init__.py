@@ -1,0 +1,1 @@
+"""What a replica says about its requests and its engine: metrics, traces and the usage ledger."""
