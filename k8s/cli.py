@@ -1,6 +1,7 @@
 """`capstan`: the command line. Each command parses its options and calls one function."""
 
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Annotated
 
@@ -17,10 +18,14 @@ from k8s.commands.history import rollback as run_rollback
 from k8s.commands.logs import logs as show_logs
 from k8s.commands.options import (
     Chart,
+    Compare,
     Files,
     Grace,
     Image,
     Key,
+    MaxChanged,
+    MaxFailed,
+    MaxSlowdown,
     NoRollback,
     NoSmoke,
     Pairs,
@@ -36,6 +41,8 @@ from k8s.commands.session import Session
 from k8s.commands.status import status as show_status
 from k8s.commands.verify import verify
 from k8s.errors import CapstanError, ExitCode
+from k8s.planning.comparison import Limits
+from k8s.rollout.compare import find_images
 
 app = typer.Typer(
     name="capstan",
@@ -80,6 +87,10 @@ def deploy(
     grace: Grace = "60s",
     strategy: Strategy = "alongside",
     *,
+    compare: Compare = None,
+    max_changed: MaxChanged = 10,
+    max_failed: MaxFailed = 0,
+    max_slowdown: MaxSlowdown = 1.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     no_rollback: NoRollback = False,
     no_smoke_test: NoSmoke = False,
@@ -94,6 +105,9 @@ def deploy(
     options = rollout_options(
         timeout, grace, strategy, rollback=not no_rollback, smoke=not no_smoke_test, key=api_key
     )
+    if compare is not None:
+        limits = Limits(max_changed, max_failed, max_slowdown)
+        options = replace(options, images=tuple(find_images(compare)), limits=limits)
     run_deploy(session, find_chart(chart), given, options, ask=not yes)
 
 

@@ -78,5 +78,6 @@ def hold_lease_and_run(session: Session, client: KubernetesClient, act: Callable
         "seconds": round(result.seconds, 1),
         "outcome": result.sentence,
         "changed": result.changed,
+        "comparison": [model.value() for model in result.comparison],
     }
     session.display.result(value, [result.sentence])

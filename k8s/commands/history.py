@@ -24,7 +24,7 @@ def rollback(session: Session, revision: int | None, options: RolloutOptions, *,
         release = rollout.release
         unstick(client, release, rollout.say)
         known = installed_revisions(client, release)
-        wanted = revision or rollout.last_serving(known[-1].number)
+        wanted = revision or rollout.history.last_serving(known, known[-1].number)
         if wanted is None or wanted not in [r.number for r in known]:
             name = f"revision {wanted}" if wanted else "earlier revision that served"
             numbers = ", ".join(str(r.number) for r in known)

@@ -133,6 +133,38 @@ ServiceName = Annotated[
 Direct = Annotated[
     bool, typer.Option("--direct", help="Connect to pods without a port-forward: from inside the cluster.")
 ]
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Before traffic goes to a new cluster, caption these images on the old and the new one.",
+    ),
+]
+MaxChanged = Annotated[
+    int,
+    typer.Option(
+        "--max-changed",
+        metavar="PERCENT",
+        min=0,
+        max=100,
+        help="With --compare: most captions that may differ.",
+    ),
+]
+MaxFailed = Annotated[
+    int, typer.Option("--max-failed", metavar="N", min=0, help="With --compare: most captions that may fail.")
+]
+MaxSlowdown = Annotated[
+    float,
+    typer.Option(
+        "--max-slowdown",
+        metavar="FACTOR",
+        min=1.0,
+        help="With --compare: most time of the median caption, as a multiple of the old cluster's.",
+    ),
+]
 Yes = Annotated[
     bool,
     typer.Option("--yes", "-y", help="Do not ask for confirmation. Without a terminal capstan never asks."),

@@ -10,11 +10,14 @@ from k8s.planning import failures
 from k8s.planning.failures import SCHEDULING_GRACE_S, Failure
 from k8s.planning.proposal import Proposal
 from k8s.resources.pod import Pod
-from k8s.resources.rayservice import replica_bounds, serve_applications, worker_counts
+from k8s.resources.rayservice import RayService, replica_bounds, serve_applications, worker_counts
 from k8s.resources.serve import HEALTHY, RUNNING, ServeApplication, ServeDeployment, contains
 from k8s.resources.snapshot import Event, Snapshot, waits_for_download
 
 Json = Mapping[str, Any]
+
+# An application that cannot start, by which a comparison holds KubeRay's switch (rollout/hold.py).
+HOLD = "capstan-hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Target:
     """How long a pod may be without a node that fits."""
     ignore_failures: bool = False
     """Whether to wait until the deadline whatever fails."""
+    held: bool = False
+    """Whether an application of the name HOLD keeps KubeRay from switching to the new cluster."""
 
 
 def target_of(proposal: Proposal, generation: int, deployed: Mapping[str, float]) -> Target:
@@ -92,18 +97,31 @@ def judge(seen: Snapshot, target: Target) -> Verdict:  # noqa: PLR0911 - one con
         return waiting("KubeRay has not started the new cluster yet")
     if missing := _unfinished_apps(seen, target, name) or _uneven_pools(seen, target, name):
         return waiting(missing)
-    if service.pending:
-        return waiting(f"every application runs on {name}; KubeRay has not switched the traffic yet")
-    if not service.ready:
-        return waiting("the RayService is not Ready: no pod answers as a proxy")
-    if left := [c for c in seen.ray_clusters if c != name]:
-        return waiting(f"{', '.join(left)}: replaced, but not deleted yet")
-    return Verdict(State.DONE, f"every application runs as configured on {name}")
+    return _held(seen, service, name) if target.held else _switched(seen, service, name)
 
 
 def waiting(sentence: str) -> Verdict:
     """The verdict that something is still missing."""
     return Verdict(State.WAITING, sentence)
+
+
+def _switched(seen: Snapshot, service: RayService, ray_cluster: str) -> Verdict:
+    if service.pending:
+        return waiting(f"every application runs on {ray_cluster}; KubeRay has not switched the traffic yet")
+    if not service.ready:
+        return waiting("the RayService is not Ready: no pod answers as a proxy")
+    if left := [c for c in seen.ray_clusters if c != ray_cluster]:
+        return waiting(f"{', '.join(left)}: replaced, but not deleted yet")
+    return Verdict(State.DONE, f"every application runs as configured on {ray_cluster}")
+
+
+def _held(seen: Snapshot, service: RayService, ray_cluster: str) -> Verdict:
+    if service.pending:
+        if HOLD not in [a.name for a in seen.apps.get(ray_cluster, ())]:
+            return waiting(f"Serve on {ray_cluster} has not taken the application {HOLD} yet")
+        return Verdict(State.DONE, f"every application runs on {ray_cluster}, which takes no traffic yet")
+    sentence = f"KubeRay switched to {ray_cluster} before the comparison"
+    return Verdict(State.FAILED, sentence, Failure("Switched", sentence))
 
 
 def _failure(seen: Snapshot, target: Target, ray_cluster: str) -> Failure | None:
@@ -152,7 +170,7 @@ def _unfinished_apps(seen: Snapshot, target: Target, ray_cluster: str) -> str | 
                 return f"{name}: {missing} on {ray_cluster}"
         if app.status != RUNNING:
             return f"{name} is {app.status or 'unknown'} on {ray_cluster}"
-    extra = sorted(apps.keys() - target.configs.keys())
+    extra = sorted(apps.keys() - target.configs.keys() - ({HOLD} if target.held else set()))
     return f"{', '.join(extra)}: removed from the config, but still served" if extra else None
 
 

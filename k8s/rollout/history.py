@@ -1,11 +1,12 @@
 """The history of rollouts: a ConfigMap next to Helm's own revisions, with one entry per revision."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from k8s.clients.helm import Revision, last_deployed
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.rollout.lease import holder_name
 
@@ -50,6 +51,11 @@ class History:
         """The entries, by revision."""
         found = self._client.find(f"{self._path}/{self._name}") or {}
         return parse(found.get("data") or {})
+
+    def last_serving(self, revisions: Sequence[Revision], before: int) -> int | None:
+        """The newest of Helm's revisions before `before` that is not known to have failed."""
+        failed = {n for n, entry in self.entries().items() if entry.outcome != SERVING}
+        return last_deployed([r for r in revisions if r.number < before and r.number not in failed])
 
     def write(self, entry: RolloutEntry) -> None:
         """Add or replace an entry; only the newest twenty are kept."""

@@ -19,8 +19,9 @@ from k8s.planning.effects import classify, same_cluster
 from k8s.planning.nodes import free_resources
 from k8s.planning.plan import Plan
 from k8s.planning.proposal import Proposal
+from k8s.planning.verdict import HOLD
 from k8s.resources.node_provisioners import AutoscalerStatus, NodePool, autoscaler_status
-from k8s.resources.rayservice import PodDemand, active_cluster, added_demand, pod_demand
+from k8s.resources.rayservice import PodDemand, active_cluster, added_demand, pod_demand, serve_applications
 
 Json = dict[str, Any]
 
@@ -131,8 +132,11 @@ def _stored(client: KubernetesClient, installed: Json | None, wanted: Json, live
         return client.create(f"{client.ray}/rayservices", body, dry_run=True)
     patch = merge_patch(installed or live, wanted)
     patch = {k: v for k, v in patch.items() if k in ("spec", "metadata")}
-    # A rollout that died may have left the strategy frozen (see teardown.py); a deploy restores it.
+    # A rollout that died may have left the strategy frozen (teardown.py), or the switch
+    # held (hold.py); a deploy restores both.
     patch.setdefault("spec", {})["upgradeStrategy"] = wanted["spec"].get("upgradeStrategy")
+    if HOLD in serve_applications(live):
+        patch["spec"]["serveConfigV2"] = wanted["spec"].get("serveConfigV2")
     return client.patch(f"{client.ray}/rayservices/{wanted['metadata']['name']}", patch, dry_run=True)
 
 

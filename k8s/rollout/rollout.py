@@ -1,28 +1,33 @@
 """A rollout in four steps: apply, watch, verify, and finish or roll back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from k8s.clients.helm import Release, Values, last_deployed
+from k8s.clients.helm import Release, Values
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.clients.retry import LIMIT_S, Clock, Retry
-from k8s.errors import CapstanError, RolledBackError, RolloutError, UnreachableError
+from k8s.errors import CapstanError, RolledBackError, RolloutError
+from k8s.planning.comparison import Limits, ModelComparison, beyond
 from k8s.planning.failures import SCHEDULING_GRACE_S
 from k8s.planning.proposal import Proposal, check_proposal
 from k8s.planning.verdict import Target, fixed_pools, target_of
 from k8s.resources.snapshot import Snapshot
-from k8s.rollout import smoke_test
+from k8s.rollout import hold, smoke_test
 from k8s.rollout.align import align
+from k8s.rollout.compare import CaptionComparer
 from k8s.rollout.history import FAILED, ROLLED_BACK, RUNNING, SERVING, History, RolloutEntry, new_entry
 from k8s.rollout.lease import holder_name
+from k8s.rollout.propose import ray_service
 from k8s.rollout.rollback import Rollback
 from k8s.rollout.teardown import Teardown
-from k8s.rollout.watch import Observer, WatchError, watch
+from k8s.rollout.watch import Observer, failure_lines, watch
 
+Json = dict[str, Any]
 Say = Callable[[str], None]
 
 # A rollback gets this long, however short the rollout's own deadline was.
@@ -39,6 +44,9 @@ class RolloutOptions:
     smoke_test: bool = True
     key: str | None = None
     scheduling_grace_s: float = SCHEDULING_GRACE_S
+    images: tuple[Path, ...] = ()
+    """What the old and the new cluster caption before traffic is switched; empty: no comparison."""
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Result:
     seconds: float
     sentence: str
     changed: bool
+    comparison: tuple[ModelComparison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +95,33 @@ class Rollout:
         check_proposal(proposal, replace=options.replace)
         if not proposal.changes:
             return self._finish_earlier(proposal, options)
-        applied = self._apply(chart, values, proposal)
-        self.say(
-            f"revision {applied.entry.revision} is applied; watching for at most {options.timeout_s:g} s"
-        )
+        if options.images:
+            self._comparer(options).check_baseline(proposal, self._observer(proposal).snapshot())
+        applied = self._apply(chart, values, proposal, options)
+        self.say(f"revision {applied.entry.revision} is applied; it has {options.timeout_s:g} s to serve")
         return self._watch_and_finish(proposal, applied, options)
 
     def roll_back(self, revision: int, options: RolloutOptions, proposal: Proposal) -> Result:
         """Return to a former revision, watch and verify it. Raises RolloutError if it fails."""
         check_proposal(proposal, replace=options.replace)
         began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
-        Rollback(self.client, self.release, proposal.name, self.say).apply(revision)
-        entry = new_entry(self._newest(), f"rollback to {revision}")
-        applied = self._applied(proposal, deployed, began, entry)
+        self._return_to(revision, proposal.after)
+        applied = self._applied(
+            proposal, deployed, began, new_entry(self._newest(), f"rollback to {revision}")
+        )
         return self._watch_and_finish(proposal, applied, replace(options, rollback=False))
-
-    def last_serving(self, before: int) -> int | None:
-        """The newest revision before `before` that Helm keeps and that is not known to have failed."""
-        failed = {n for n, entry in self.history.entries().items() if entry.outcome != SERVING}
-        earlier = [r for r in self.release.history() if r.number < before and r.number not in failed]
-        return last_deployed(earlier)
 
     def _watch_and_finish(self, proposal: Proposal, applied: Applied, options: RolloutOptions) -> Result:
         try:
+            compared = self._compare(proposal, applied.target, options) if options.images else []
             seen = self._watch(proposal, applied.target, options)
         except RolloutError as error:
-            self._explain(error)
+            for line in failure_lines(error, self.pods):
+                self.say(line)
             self._fail_or_roll_back(proposal, applied, options, error)
-        return self._finish(applied, seen)
+        return replace(self._finish(applied, seen), comparison=tuple(compared))
 
-    def _apply(self, chart: Path, values: Values, proposal: Proposal) -> Applied:
+    def _apply(self, chart: Path, values: Values, proposal: Proposal, options: RolloutOptions) -> Applied:
         """Step 1: install or upgrade the Helm release, and record it."""
         began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
         teardown = Teardown(self.client, proposal.name, self.say)
@@ -125,12 +131,25 @@ class Rollout:
         self.client.guard()
         revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(changes)[:200]}")
         teardown.restore_strategy(proposal.after["spec"].get("upgradeStrategy"))
+        set_switch = hold.hold if options.images else hold.release
+        set_switch(self.client, proposal.after)
         return self._applied(proposal, deployed, began, new_entry(revision, *changes))
+
+    def _compare(self, proposal: Proposal, target: Target, options: RolloutOptions) -> list[ModelComparison]:
+        """Step 2, before the switch: compare the captions of both clusters, then let KubeRay switch.
+
+        Raises RolloutError beyond a limit; the switch is held then.
+        """
+        seen = self._observe(proposal, replace(target, held=True), options, datetime.now(UTC))
+        found = self._comparer(options).compare(proposal, seen, timeout_s=options.timeout_s)
+        if exceeded := beyond(found, options.limits):
+            raise RolloutError("; ".join(exceeded))
+        hold.release(self.client, proposal.after)
+        return found
 
     def _watch(self, proposal: Proposal, target: Target, options: RolloutOptions) -> Snapshot:
         """Step 2: wait until every replica runs; growing pools are aligned first, shrinking ones last."""
-        observer = self._observer(proposal)
-        since, target = datetime.now(UTC), replace(target, scheduling_grace_s=options.scheduling_grace_s)
+        since = datetime.now(UTC)
         if not target.new_cluster:
             align(self.client, proposal.after, self.say, shrink=False)
         elif options.replace and proposal.ray_cluster is not None:
@@ -138,19 +157,23 @@ class Rollout:
             since = teardown.delete_active(name, timeout_s=options.timeout_s, clock=self.clock)
             target = replace(target, placeable_since=since)
 
-        def watch_for(target: Target) -> Snapshot:
-            limit_s = options.timeout_s
-            return watch(
-                lambda: observer.snapshot(since), target, timeout_s=limit_s, say=self.say, clock=self.clock
-            )
-
-        seen = watch_for(target)
+        seen = self._observe(proposal, target, options, since)
         if options.smoke_test:
             smoke_test.check(seen, target.configs, self.pods, options.key, self.say, self.clock)
         if not target.new_cluster:
             align(self.client, proposal.after, self.say, shrink=True, seen=seen)
-            seen = watch_for(replace(target, pools=fixed_pools(proposal.after)))
+            target = replace(target, pools=fixed_pools(proposal.after))
+            seen = self._observe(proposal, target, options, since)
         return seen
+
+    def _observe(
+        self, proposal: Proposal, target: Target, options: RolloutOptions, since: datetime
+    ) -> Snapshot:
+        observer, limit_s = self._observer(proposal), options.timeout_s
+        target = replace(target, scheduling_grace_s=options.scheduling_grace_s)
+        return watch(
+            partial(observer.snapshot, since), target, timeout_s=limit_s, say=self.say, clock=self.clock
+        )
 
     def _finish(self, applied: Applied, seen: Snapshot) -> Result:
         """Step 4: record the success."""
@@ -166,14 +189,13 @@ class Rollout:
         seconds = self.clock.monotonic() - applied.began
         entry = applied.entry.ended(FAILED, reason=str(error), seconds=seconds)
         self._record(entry)
-        good = self.last_serving(entry.revision)
+        good = self.history.last_serving(self.release.history(), entry.revision)
         if not options.rollback or good is None:
             reason = "--no-rollback" if not options.rollback else "no former revision served"
             raise RolloutError(f"{error}; nothing was rolled back ({reason})") from error
         self.say(f"rolling back to revision {good}")
-        rollback = Rollback(self.client, self.release, proposal.name, self.say)
         try:
-            rollback.apply(good)
+            rollback = self._return_to(good, ray_service(self.release.manifest(good)) or proposal.after)
             rollback.watch(max(options.timeout_s, MIN_ROLLBACK_S), self.pods, self.clock)
         except CapstanError as second:
             raise RolloutError(
@@ -182,6 +204,15 @@ class Rollout:
         self._record(entry.ended(ROLLED_BACK, reason=str(error), seconds=entry.seconds))
         self._record(new_entry(self._newest(), f"rollback to {good}").ended(SERVING))
         raise RolledBackError(f"{error}; rolled back: revision {good} serves") from error
+
+    def _return_to(self, revision: int, former: Json) -> Rollback:
+        """Apply a former revision, whose RayService is `former`."""
+        name = former["metadata"]["name"]
+        hold.abandon(self.client, Teardown(self.client, name, self.say), former)
+        rollback = Rollback(self.client, self.release, name, self.say)
+        rollback.apply(revision)
+        hold.release(self.client, former)
+        return rollback
 
     def _finish_earlier(self, proposal: Proposal, options: RolloutOptions) -> Result:
         """Nothing is to be applied; but an earlier rollout may be unfinished."""
@@ -193,7 +224,7 @@ class Rollout:
             entry = entry or new_entry(newest, "watched to its end")
         self.say(f"revision {newest} is unfinished; watching it to its end")
         applied = Applied(entry, self._target(proposal, {}), self.clock.monotonic())
-        return self._watch_and_finish(proposal, applied, options)
+        return self._watch_and_finish(proposal, applied, replace(options, images=()))
 
     def _applied(
         self, proposal: Proposal, deployed: Mapping[str, float], began: float, entry: RolloutEntry
@@ -214,19 +245,8 @@ class Rollout:
         except CapstanError as error:
             self.say(f"the outcome was not recorded: {error}")
 
-    def _explain(self, error: RolloutError) -> None:
-        """Say what failed, with the last lines of the container's log."""
-        self.say(f"failed: {error}")
-        failure = error.failure if isinstance(error, WatchError) else None
-        if failure is None or not failure.pod:
-            return
-        previous = failure.kind in ("CrashLoopBackOff", "OOMKilled")
-        try:
-            lines = self.pods.log(failure.pod, failure.container, previous=previous)
-        except UnreachableError:
-            return
-        for line in lines:
-            self.say(f"  {failure.pod} | {line}")
-
     def _observer(self, proposal: Proposal) -> Observer:
         return Observer(self.client.with_options(Retry()), self.pods, proposal.name)
+
+    def _comparer(self, options: RolloutOptions) -> CaptionComparer:
+        return CaptionComparer(self.pods, options.images, options.key, self.say, self.clock)

@@ -38,18 +38,17 @@ def known_image() -> bytes:
     return (files("k8s") / "known.png").read_bytes()
 
 
-def caption_request(image: bytes) -> tuple[bytes, str]:
-    """The multipart body of a caption request, and its content type."""
+def caption_request(image: bytes, kind: str, **fields: str) -> tuple[bytes, str]:
+    """The multipart body of a caption request for an image of a media type, and its own content type."""
     boundary = "capstan-smoke-test"
+    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
     parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="max_tokens"\r\n\r\n{MAX_TOKENS}\r\n'.encode(),
-        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="known.png"\r\n'
-        "Content-Type: image/png\r\n\r\n".encode()
-        + image
-        + b"\r\n",
-        f"--{boundary}--\r\n".encode(),
+        f'{start}"{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in {"max_tokens": MAX_TOKENS, **fields}.items()
     ]
-    return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+    head = f'{start}"image"; filename="image"\r\nContent-Type: {kind}\r\n\r\n'.encode()
+    body = b"".join([*parts, head, image, b"\r\n", f"--{boundary}--\r\n".encode()])
+    return body, f"multipart/form-data; boundary={boundary}"
 
 
 def judge_answer(model: str, answer: Answer, *, embedded: bool, keyed: bool = False) -> Outcome:
@@ -61,7 +60,7 @@ def judge_answer(model: str, answer: Answer, *, embedded: bool, keyed: bool = Fa
         why = "refused the key in CAPSTAN_API_KEY" if keyed else "requires a key; set CAPSTAN_API_KEY"
         return Outcome(model, None, f"{model}: not tested: the service {why}")
     if answer.status != HTTPStatus.OK:
-        code = _code(answer.body)
+        code = error_code(answer.body)
         return Outcome(
             model, False, f"{model}: the smoke test got status {answer.status}{code}, expected 200"
         )
@@ -111,7 +110,7 @@ def check(
 
 def run(configs: Mapping[str, Json], send: Send, key: str | None) -> list[Outcome]:
     """Request a caption from every application. `send` posts a path, a body and headers."""
-    body, content_type = caption_request(known_image())
+    body, content_type = caption_request(known_image(), "image/png")
     headers = {"Content-Type": content_type, **({"Authorization": f"Bearer {key}"} if key else {})}
     found = []
     for name, config in configs.items():
@@ -135,7 +134,8 @@ def sender(request: Callable[..., Answer], pods: Sequence[Pod], ray_cluster: str
     return send
 
 
-def _code(body: bytes) -> str:
+def error_code(body: bytes) -> str:
+    """The public code of an error answer, as text to append; empty without one."""
     try:
         return f" ({json.loads(body)['error']['code']})"
     except (ValueError, KeyError, TypeError):

@@ -167,3 +167,17 @@ def watch(
         if clock.monotonic() >= end:
             raise WatchError(f"not done within {timeout_s:g} s (--timeout); last seen: {last}", None)
         clock.sleep(INTERVAL_S)
+
+
+def failure_lines(error: RolloutError, pods: Pods) -> list[str]:
+    """What failed, with the last lines of the container's log."""
+    found = [f"failed: {error}"]
+    failure = error.failure if isinstance(error, WatchError) else None
+    if failure is None or not failure.pod:
+        return found
+    previous = failure.kind in ("CrashLoopBackOff", "OOMKilled")
+    try:
+        lines = pods.log(failure.pod, failure.container, previous=previous)
+    except UnreachableError:
+        return found
+    return [*found, *(f"  {failure.pod} | {line}" for line in lines)]

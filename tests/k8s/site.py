@@ -1,6 +1,5 @@
 """A release in memory: its cluster, its Helm revisions, and a KubeRay that reads every change at once."""
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,14 @@ from k8s.clients.kubeconfig import Location
 from k8s.clients.pods import Answer, Pods
 from k8s.clients.process import Processes
 from k8s.errors import LeaseLostError
+from k8s.planning.diff import merge_patch
 from k8s.planning.effects import classify
 from k8s.planning.proposal import Proposal
 from k8s.rollout.history import History
 from k8s.rollout.rollout import Result, Rollout, RolloutOptions
 from k8s.rollout.smoke_test import EXPECTED
 from k8s.rollout.watch import Observer
-from tests.k8s.api_server import NAMESPACE, ApiServer
+from tests.k8s.api_server import NAMESPACE, ApiServer, merged
 from tests.k8s.objects import Json, service
 from tests.k8s.world import CLUSTER, Time, World
 
@@ -45,9 +45,9 @@ class Site:
         self.lost = False
 
     def apply(self, wanted: Json) -> int:
-        """Store a revision as helm does; KubeRay and Serve take it at once."""
-        live = copy.deepcopy(self.server.objects[SERVICE])
-        live["spec"] = copy.deepcopy(wanted["spec"])
+        """Store a revision as helm does, by what differs; KubeRay and Serve take it at once."""
+        patch = merge_patch(self.revisions[-1]["spec"], wanted["spec"])
+        live = merged(self.server.objects[SERVICE], {"spec": patch})
         live["metadata"]["generation"] += 1
         live["status"]["observedGeneration"] = live["metadata"]["generation"]
         self.server.put(SERVICE, live)
@@ -61,13 +61,16 @@ class Site:
             raise LeaseLostError("lost")
 
     def observer(self) -> Observer:
-        return Observer(self.server.client(), FakePods(self), "capstan")
+        return Observer(self.server.client(), self.pods(), "capstan")
+
+    def pods(self) -> "FakePods":
+        return FakePods(self)
 
     def rollout(self) -> Rollout:
         found = Rollout(
             self.server.client(), FakeRelease(self), self.lines.append, self.guard, self.time.clock()
         )
-        found.pods = FakePods(self)
+        found.pods = self.pods()
         return found
 
     def deploy(self, wanted: Json, **options: Any) -> Result:

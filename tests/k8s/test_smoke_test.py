@@ -49,7 +49,7 @@ def test_key_is_shown(keyed: bool, why: str) -> None:
 
 def test_question() -> None:
     """The question is a form with the known image in it."""
-    body, content_type = caption_request(known_image())
+    body, content_type = caption_request(known_image(), "image/png")
     assert known_image() in body
     assert content_type.startswith("multipart/form-data; boundary=")
     assert known_image().startswith(b"\x89PNG")
