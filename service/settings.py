@@ -254,6 +254,13 @@ class Settings(BaseSettings):
         description="Form of a log line; `json` adds the fields of a request (docs/serving.md).",
     )
 
+    usage_ledger: Path | None = Field(
+        None,
+        description="Directory of the usage ledger, a line a request (docs/metrics.md). Without it: none.",
+    )
+    usage_ledger_bytes: ByteSize = Field(
+        ByteSize(100 * MEBIBYTE), ge=1024, description="Size at which the ledger goes on in a new file."
+    )
     metrics_public: bool = Field(
         False,
         description=(

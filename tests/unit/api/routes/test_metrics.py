@@ -1,9 +1,12 @@
-"""GET /metrics."""
+"""GET /metrics, and what requests leave in the usage ledger."""
+
+import json
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.unit.api.conftest import Connect
+from tests.unit.api.conftest import CAPTION, Connect
 
 
 def count(client: TestClient, series: str) -> float:
@@ -40,3 +43,19 @@ def test_a_forwarded_request_finds_no_metrics(header: str, connect: Connect) -> 
     headers = {header: "for=203.0.113.1"}
     assert connect().get("/metrics", headers=headers).status_code == 404
     assert connect(metrics_public=True).get("/metrics", headers=headers).status_code == 200
+
+
+def test_the_routes_write_it_without_texts(connect: Connect, tmp_path: Path) -> None:
+    """Captions and chats leave a line each, which holds neither prompt nor answer."""
+    client = connect(usage_ledger=tmp_path)
+    client.post("/caption", json={"image": "AAAA", "prompt": "secret question"})
+    messages = [{"role": "user", "content": "secret question"}]
+    client.post("/v1/chat/completions", json={"messages": messages, "stream": True})
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["route"], line["images"]) for line in lines] == [
+        ("/caption", 1),
+        ("/v1/chat/completions", 0),
+    ]
+    assert "secret" not in file.read_text()
+    assert CAPTION not in file.read_text()
