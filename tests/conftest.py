@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.server import ROOT, serve
+from tests.support.server import ROOT, Server, start
 
 # A busy machine may take long over any example.
 settings.register_profile("capstan", deadline=None)
@@ -22,9 +22,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of what `make serve` runs, with the example images open to requests."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """What `make serve` runs, with the example images open to requests."""
     log = tmp_path_factory.mktemp("serve") / "serve.log"
     environment = {"CAPSTAN_IMAGE_ROOTS": str(ROOT / "examples" / "images")}
-    with serve(ROOT / "examples" / "local.yaml", log, environment) as found:
+    with start(ROOT / "examples" / "local.yaml", log, environment) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def address(server: Server) -> str:
+    """The address of that server."""
+    return server.address

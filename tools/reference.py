@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from service.errors import ERRORS
 from service.metrics.definitions import DEFINITIONS
 from service.settings import Settings
-from tools import chart
+from tools import chart, dashboard
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,7 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
     check = parser.parse_args().check
-    files = {ROOT / name: page() for name, page in PAGES.items()} | chart.files()
+    files = {ROOT / name: page() for name, page in PAGES.items()} | chart.files() | dashboard.files()
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if check:
         for path in stale:

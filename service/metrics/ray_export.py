@@ -4,8 +4,8 @@ A request to a replica's HTTP port through Serve's proxy reaches any replica, so
 there; Ray's agent on each node collects from all replicas of the node instead.
 
 Recording each request with Ray would take 14 µs a metric, and Ray's histograms keep no exact sum. So all
-series are copied from the registry at an interval: counters as what has been added to them, everything else,
-the buckets of histograms among it, as gauges. Gauges of a replica that has ended disappear after two reports.
+series are copied from the registry at an interval, and all as gauges, as Ray's counters have no series before
+their first increment, which `rate` then misses, and keep those of replicas that have ended.
 """
 
 import logging
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
-from ray.util import metrics
+from ray.util.metrics import Gauge
 
 logger = logging.getLogger("capstan.metrics")
 
@@ -30,9 +30,7 @@ class RayExport:
         self._registry = registry
         self._labels = dict(labels)
         self._seconds = seconds
-        self._counters: dict[str, metrics.Counter] = {}
-        self._gauges: dict[str, metrics.Gauge] = {}
-        self._exported: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+        self._gauges: dict[str, Gauge] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -51,24 +49,12 @@ class RayExport:
             for sample in family.samples:
                 if not sample.name.endswith("_created"):
                     labels = self._labels | sample.labels
-                    if family.type == "counter":
-                        self._add(sample.name, family.documentation, labels, sample.value)
-                    else:
-                        self._set(sample.name, family.documentation, labels, sample.value)
+                    self._gauge(sample.name, family.documentation, labels).set(sample.value, labels)
 
-    def _add(self, name: str, description: str, labels: dict[str, str], value: float) -> None:
-        series = (name, frozenset(labels.items()))
-        added = value - self._exported.get(series, 0.0)
-        if added > 0:
-            if name not in self._counters:
-                self._counters[name] = metrics.Counter(name, description, tag_keys=tuple(labels))
-            self._counters[name].inc(added, labels)
-            self._exported[series] = value
-
-    def _set(self, name: str, description: str, labels: dict[str, str], value: float) -> None:
+    def _gauge(self, name: str, description: str, labels: Mapping[str, str]) -> Gauge:
         if name not in self._gauges:
-            self._gauges[name] = metrics.Gauge(name, description, tag_keys=tuple(labels))
-        self._gauges[name].set(value, labels)
+            self._gauges[name] = Gauge(name, description, tag_keys=tuple(labels))
+        return self._gauges[name]
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):

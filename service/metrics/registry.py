@@ -11,9 +11,13 @@ import service
 from service.engine.protocol import ServingEngine
 from service.engine.request import Completion
 from service.engine.stats import EngineStats
+from service.errors import ErrorCode, Refusal
 from service.metrics import definitions as names
 from service.metrics.definitions import Definition
 from service.metrics.record import UNCOUNTED, RequestRecord
+
+# Refusals whose code says which limit it was.
+UNSPECIFIC = (ErrorCode.INVALID_API_KEY, ErrorCode.MODEL_FORBIDDEN, ErrorCode.NOT_READY)
 
 
 class Metrics:
@@ -28,6 +32,10 @@ class Metrics:
             for one in names.DEFINITIONS
             if one not in ENGINE_METRICS and one not in FIXED
         }
+
+        # So that `rate` sees the first refusal of each kind.
+        for reason in (*Refusal, *UNSPECIFIC):
+            self._add(names.REFUSALS, 0, reason=reason.value)
 
     def watch(self, engine: ServingEngine, *, queue_limit: int, load_seconds: Mapping[str, float]) -> None:
         """Export an engine that has started, and how long its start took."""
