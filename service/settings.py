@@ -254,6 +254,14 @@ class Settings(BaseSettings):
         description="Form of a log line; `json` adds the fields of a request (docs/serving.md).",
     )
 
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description=(
+            "Collector that gets OpenTelemetry spans by OTLP/HTTP, such as `http://collector:4318` "
+            "(docs/metrics.md). Without it, tracing is off."
+        ),
+    )
     usage_ledger: Path | None = Field(
         None,
         description="Directory of the usage ledger, a line a request (docs/metrics.md). Without it: none.",

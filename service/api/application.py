@@ -61,7 +61,7 @@ def create_application(
         RequestLogMiddleware,
         model=settings.public_name,
         id_header=id_header,
-        observe=backend.telemetry.record,
+        telemetry=backend.telemetry,
     )
     return app
 

@@ -8,6 +8,7 @@ from starlette.types import Scope
 from service.engine.request import Completion
 from service.errors import ErrorCode, Refusal, RequestError
 from service.metrics.record import Fetch
+from service.metrics.tracing import Trace
 
 STATE = "capstan"
 
@@ -29,10 +30,12 @@ class RequestState:
 
     `key_name` is the name of the API key; empty on a server without keys, and until the key is known. `code`
     is that of the error that the request ended with, `refusal` why it was refused. `start` and `body_read`
-    are moments of ``time.monotonic()``.
+    are moments of ``time.monotonic()``, `ended` those at which `completions` came. `trace` is there while
+    tracing is on.
     """
 
     request_id: str
+    trace: Trace | None = None
     key_name: str = ""
     code: ErrorCode | None = None
     refusal: Refusal | ErrorCode | None = None
@@ -40,6 +43,7 @@ class RequestState:
     body_read: float | None = None
     images: int = 0
     completions: list[Completion] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     fetches: list[Fetch] = field(default_factory=list)
 
     def failed(self, error: RequestError) -> None:
@@ -51,6 +55,7 @@ class RequestState:
     def answered(self, completion: Completion, *, images: int) -> None:
         """Note an answer of the engine and the images that it is about."""
         self.completions.append(completion)
+        self.ended.append(monotonic())
         self.images += images
 
     def fetched(self, start: float) -> None:

@@ -31,7 +31,8 @@ class RequestRecord:
 
     `start` is a moment of ``time.monotonic()``, `route` one of a closed list. `status` 0: no response was
     started, for instance because the client disconnected. `completions` are the answers of the engine,
-    several for a list of images; of an answer that was broken off there is none. `body_seconds` passed until
+    several for a list of images, and `ended`
+    when each came; of an answer that was broken off there is none. `body_seconds` passed until
     the body was read.
     """
 
@@ -49,6 +50,7 @@ class RequestRecord:
     body_seconds: float = 0.0
     images: int = 0
     completions: tuple[Completion, ...] = ()
+    ended: tuple[float, ...] = ()
     fetches: tuple[Fetch, ...] = ()
 
     @property

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.request_state import STATE, RequestState
 from service.metrics.record import RequestRecord, route_of
+from service.metrics.telemetry import Telemetry
 
 HEADER = "x-request-id"
 
@@ -81,24 +81,25 @@ class RequestLogMiddleware:
 
     The identifier is the client's `X-Request-ID` if it is harmless, else a new one. Every response forbids
     browsers to guess its media type. `id_header` is False under Ray Serve, which sets `X-Request-ID` itself;
-    `model` is the name of the served model. `observe` gets the record of each request at its end.
+    `model` is the name of the served model. `telemetry` begins the trace of each request and
+    gets its record at the end.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, model: str, id_header: bool, observe: Callable[[RequestRecord], None]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, model: str, id_header: bool, telemetry: Telemetry) -> None:
         self.app = app
         self.model = model
         self.id_header = id_header
-        self.observe = observe
+        self.telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        state = RequestState(given if ACCEPTED.fullmatch(given) else uuid4().hex)
+        headers, route = Headers(scope=scope), route_of(scope["path"], scope.get("root_path", ""))
+        given = headers.get(HEADER, "")
+        trace = self.telemetry.begin(scope["method"], route, headers)
+        state = RequestState(given if ACCEPTED.fullmatch(given) else uuid4().hex, trace)
         scope.setdefault("state", {})[STATE] = state
         status = 0
 
@@ -112,25 +113,27 @@ class RequestLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-content-type-options"] = "nosniff"
+                response = MutableHeaders(scope=message)
+                response["x-content-type-options"] = "nosniff"
                 if self.id_header:
-                    headers[HEADER] = state.request_id
+                    response[HEADER] = state.request_id
+                if trace is not None:
+                    response["traceresponse"] = trace.response_header
             await send(message)
 
         try:
             await self.app(scope, receive_and_note, send_with_headers)
         finally:
-            record = self._record(scope, state, status)
+            record = self._record(scope, route, state, status)
             logger.info(RequestEntry.of(record))
-            self.observe(record)
+            self.telemetry.record(record, trace)
 
-    def _record(self, scope: Scope, state: RequestState, status: int) -> RequestRecord:
+    def _record(self, scope: Scope, route: str, state: RequestState, status: int) -> RequestRecord:
         return RequestRecord(
             request_id=state.request_id,
             method=scope["method"],
             path=scope["path"],
-            route=route_of(scope["path"], scope.get("root_path", "")),
+            route=route,
             status=status,
             code=state.code,
             refusal=state.refusal,
@@ -141,5 +144,6 @@ class RequestLogMiddleware:
             body_seconds=0.0 if state.body_read is None else state.body_read - state.start,
             images=state.images,
             completions=tuple(state.completions),
+            ended=tuple(state.ended),
             fetches=tuple(state.fetches),
         )

@@ -17,6 +17,8 @@ from service.api.auth.rate_limiter import RateLimiters
 from service.api.errors import UnhandledErrorMiddleware
 from service.api.middleware.request_log import RequestLogMiddleware
 from service.api.request_state import state_of
+from service.metrics.registry import Metrics
+from service.metrics.telemetry import Telemetry
 from tests.unit.api.auth.keys_files import ALICE
 
 
@@ -38,9 +40,8 @@ class GuardedApp:
         self._keys = keys
         authenticator = Authenticator(None if keys is None else KeysFile(keys), self.limiters)
         self.app.add_middleware(AuthMiddleware, authenticator=authenticator)
-        self.app.add_middleware(
-            RequestLogMiddleware, model="embedded", id_header=True, observe=lambda _: None
-        )
+        telemetry = Telemetry(Metrics("embedded"))
+        self.app.add_middleware(RequestLogMiddleware, model="embedded", id_header=True, telemetry=telemetry)
 
     async def _who(self, request: Request) -> str:
         return state_of(request.scope).key_name
