@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     REQUEST_TOO_SLOW = "request_too_slow"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_FOUND = "not_found"
+    MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_API_KEY = "invalid_api_key"
     MODEL_FORBIDDEN = "model_forbidden"
@@ -88,7 +89,10 @@ ERRORS: dict[ErrorCode, ErrorKind] = {
         "The body is neither JSON nor multipart/form-data.",
         "Send one of them, with the right Content-Type header.",
     ),
-    ErrorCode.NOT_FOUND: ErrorKind(404, "The route or model does not exist.", "See /docs and /v1/models."),
+    ErrorCode.NOT_FOUND: ErrorKind(404, "The route does not exist.", "See /docs."),
+    ErrorCode.MODEL_NOT_FOUND: ErrorKind(
+        404, "The model does not exist.", "Use a model named in the message, or see /v1/models."
+    ),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorKind(
         405, "The route does not accept this HTTP method.", "See the Allow header and /docs."
     ),

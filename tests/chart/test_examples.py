@@ -23,6 +23,7 @@ COUNTS = {
     "internvl2-8b": {"gpu": (3, 3, 3)},
     "laptop": {"cpu": (1, 1, 1)},
     "one-gpu": {"gpu": (1, 1, 1)},
+    "router": {"gpu": (3, 3, 3)},
     "scale-to-zero": {"gpu": (0, 0, 4)},
     "spot": {"spot": (0, 0, 6), "steady": (2, 2, 2)},
     "two-models": {"a100": (2, 2, 2), "t4": (2, 2, 2)},
@@ -92,7 +93,7 @@ def test_every_pod_is_restricted(example: Path) -> None:
     result = rendered(example)
     specs = [pod["spec"] for pod in _pods(result)]
     specs += [o["spec"] for o in result.objects if o["kind"] == "Pod"]
-    specs += [o["spec"]["template"]["spec"] for o in result.objects if o["kind"] == "Job"]
+    specs += [o["spec"]["template"]["spec"] for o in result.objects if o["kind"] in ("Job", "Deployment")]
     for spec in specs:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

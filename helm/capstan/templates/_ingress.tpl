@@ -30,13 +30,22 @@ pass on a stream at once. Traefik needs none: it neither buffers nor limits by d
 {{- toJson $annotations -}}
 {{- end -}}
 
-{{/* Annotations of the Serve Service, as JSON. */}}
-{{- define "capstan.serviceAnnotations" -}}
+{{/* Annotations of a Service that the Ingress leads to, as JSON. Takes root and its own annotations. */}}
+{{- define "capstan.backendAnnotations" -}}
 {{- $annotations := dict -}}
-{{- if and .Values.ingress.enabled (eq .Values.ingress.controller "gke") -}}
-  {{- $_ := set $annotations "cloud.google.com/backend-config" (dict "default" (include "capstan.fullname" .) | toJson) -}}
+{{- if and .root.Values.ingress.enabled (eq .root.Values.ingress.controller "gke") -}}
+  {{- $_ := set $annotations "cloud.google.com/backend-config" (dict "default" (include "capstan.fullname" .root) | toJson) -}}
   {{- $_ := set $annotations "cloud.google.com/neg" (dict "ingress" true | toJson) -}}
 {{- end -}}
-{{- include "capstan.mergeInto" (dict "into" $annotations "from" .Values.service.annotations) -}}
+{{- include "capstan.mergeInto" (dict "into" $annotations "from" .own) -}}
 {{- toJson $annotations -}}
+{{- end -}}
+
+{{/* The Services that paths lead to, longest path first, as JSON: a list of path and service. */}}
+{{- define "capstan.backends" -}}
+{{- $backends := list -}}
+{{- if .Values.router.enabled -}}
+  {{- $backends = append $backends (dict "path" "/v1" "service" (include "capstan.routerName" .)) -}}
+{{- end -}}
+{{- append $backends (dict "path" "/" "service" (printf "%s-serve-svc" (include "capstan.fullname" .))) | toJson -}}
 {{- end -}}

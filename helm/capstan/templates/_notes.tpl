@@ -9,6 +9,17 @@
 {{- ternary "https" "http" ($tls | default false) -}}
 {{- end -}}
 
+{{/* Base URL of the router as clients see it. */}}
+{{- define "capstan.routerUrl" -}}
+{{- if and .Values.ingress.enabled .Values.ingress.hosts -}}
+{{ ternary "https" "http" (ne .Values.ingress.tlsSecret "") }}://{{ first .Values.ingress.hosts }}/v1
+{{- else if and .Values.route.enabled .Values.route.hostnames -}}
+{{ include "capstan.routeScheme" . }}://{{ first .Values.route.hostnames }}/v1
+{{- else -}}
+http://127.0.0.1:8001/v1
+{{- end -}}
+{{- end -}}
+
 {{- define "capstan.notes" -}}
 {{- $name := include "capstan.fullname" . -}}
 {{- $models := include "capstan.models" . | fromJson -}}
@@ -50,6 +61,19 @@ Then send a request, using two terminals:
 
   kubectl -n {{ .Release.Namespace }} port-forward service/{{ $name }}-serve-svc 8000:8000
   {{ $curl }} http://127.0.0.1:8000{{ $path }}/caption
+{{- end }}
+
+{{- if .Values.router.enabled }}
+
+All models have one address for OpenAI's clients, {{ include "capstan.routerUrl" . }}:
+
+  curl {{ include "capstan.routerUrl" . }}/models
+{{- if not (or (and .Values.ingress.enabled .Values.ingress.hosts) (and .Values.route.enabled .Values.route.hostnames)) }}
+
+which needs:
+
+  kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "capstan.routerName" . }} 8001:8000
+{{- end }}
 {{- end }}
 
 To test it from inside the cluster: helm -n {{ .Release.Namespace }} test {{ .Release.Name }}

@@ -95,6 +95,9 @@ volumes:
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "5"
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" (toString .drainSeconds)
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
+{{- if .root.Values.router.enabled -}}
+  {{- $_ := set $env "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM" (include "capstan.affinity" .root) -}}
+{{- end -}}
 {{- include "capstan.mergeInto" (dict "into" $env "from" (.env | default dict)) -}}
 {{- range $name := keys $env | sortAlpha }}
 - name: {{ $name }}

@@ -67,7 +67,7 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
     deadline = monotonic() + settings.request_timeout
     if fields.model is not None and fields.model != settings.public_name:
         raise RequestError(
-            ErrorCode.NOT_FOUND,
+            ErrorCode.MODEL_NOT_FOUND,
             f"model does not exist; this server has {settings.public_name}",
             field="model",
         )

@@ -160,7 +160,7 @@ CHAT: dict[str, Any] = {
             "content": {"text/event-stream": {"schema": EVENT, "example": CHAT_STREAM}},
         }
     }
-    | error_responses(*GENERATING, ErrorCode.UNSUPPORTED_PARAMETER, ErrorCode.NOT_FOUND),
+    | error_responses(*GENERATING, ErrorCode.UNSUPPORTED_PARAMETER, ErrorCode.MODEL_NOT_FOUND),
     "openapi_extra": {
         "requestBody": {
             "required": True,

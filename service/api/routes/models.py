@@ -23,13 +23,13 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(data=[_card(backend_of(request))])
 
 
-@router.get("/v1/models/{name:path}", responses=error_responses(*KEYED, ErrorCode.NOT_FOUND))
+@router.get("/v1/models/{name:path}", responses=error_responses(*KEYED, ErrorCode.MODEL_NOT_FOUND))
 async def get_model(request: Request, name: str) -> ModelCard:
     """Describe one model."""
     card = _card(backend_of(request))
     if name != card.id:
         raise RequestError(
-            ErrorCode.NOT_FOUND, f"model does not exist; this server has {card.id}", field="model"
+            ErrorCode.MODEL_NOT_FOUND, f"model does not exist; this server has {card.id}", field="model"
         )
     return card
 

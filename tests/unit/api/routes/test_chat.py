@@ -115,4 +115,4 @@ def test_another_model_is_served_under_its_own_name(connect: Connect) -> None:
     """The name that answers carry is the one that requests may ask for."""
     client = connect(served_model_name="captioner")
     assert ask(client, model="captioner").json()["model"] == "captioner"
-    assert refusal(ask(client, model="embedded")) == (404, "not_found", "model")
+    assert refusal(ask(client, model="embedded")) == (404, "model_not_found", "model")

@@ -32,7 +32,7 @@ def test_one_model_is_found_by_its_name(connect: Connect) -> None:
 def test_an_unknown_model_is_not_found(client: TestClient) -> None:
     """/v1/models/NAME answers 404 for another model."""
     response = client.get("/v1/models/other")
-    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""One address for several models: requests to /v1 reach the model that they name."""

@@ -1,0 +1,80 @@
+"""One identifier and one log line for each request."""
+
+import logging
+from dataclasses import dataclass
+from time import perf_counter
+from urllib.parse import quote
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.middleware.request_log import ACCEPTED, HEADER, MAX_PATH
+from service.api.request_state import STATE, RequestState
+from service.router.models import MODEL
+
+logger = logging.getLogger("capstan.access")
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedEntry:
+    """What the log says about a request: the text of its line, or the fields of its JSON document.
+
+    Status 0: no answer was started. `model` is empty if the request has reached none.
+    """
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+    key: str
+    model: str
+    code: str | None
+    request_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} {self.path} {self.status} {1000 * self.seconds:.1f} ms "
+            f"key={self.key or '-'} model={self.model or '-'} request_id={self.request_id}"
+        )
+
+
+class RoutedLogMiddleware:
+    """Creates the `RequestState`, sets the headers that every answer has, and logs the request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        state = RequestState(given if ACCEPTED.fullmatch(given) else uuid4().hex)
+        scope.setdefault("state", {}).update({STATE: state, MODEL: ""})
+        status, start = 0, perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-content-type-options"] = "nosniff"
+                headers[HEADER] = state.request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            entry = RoutedEntry(
+                method=scope["method"],
+                path=quote(scope["path"])[:MAX_PATH],
+                status=status,
+                seconds=perf_counter() - start,
+                key=state.key_name,
+                model=scope["state"][MODEL],
+                code=state.code,
+                request_id=state.request_id,
+            )
+            logger.info(entry)
