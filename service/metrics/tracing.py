@@ -6,10 +6,10 @@ so tracing costs nothing in between.
 
 import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import service
+from service.engine.trace_context import TRACE_HEADERS
 from service.errors import StartupError
 from service.metrics.record import RequestRecord
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span
 
-# What a request that is made for the current one sends along. Source: W3C Trace Context, section 3.
-OUTGOING: ContextVar[Mapping[str, str]] = ContextVar("trace_headers", default={})  # noqa: B039 - never changed
 PATH = "/v1/traces"  # Source: OTLP specification, "OTLP/HTTP Request"
 
 
@@ -28,7 +26,7 @@ class Trace:
     def __init__(self, span: "Span", headers: Mapping[str, str]) -> None:
         self.span = span
         self.headers = headers
-        OUTGOING.set(headers)
+        TRACE_HEADERS.set(headers)
 
     @property
     def response_header(self) -> str:

@@ -18,11 +18,12 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from service.api.middleware.request_log import RequestLogMiddleware
+from service.engine.trace_context import TRACE_HEADERS
 from service.errors import ErrorCode
 from service.metrics.record import Fetch
 from service.metrics.registry import Metrics
 from service.metrics.telemetry import Telemetry
-from service.metrics.tracing import OUTGOING, Tracer
+from service.metrics.tracing import Tracer
 from tests.unit.metrics.test_registry import ANSWER, record
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -84,7 +85,7 @@ def test_a_request_joins_the_trace_of_its_client(tracer: Tracer, exporter: InMem
     assert (f"{root.context.trace_id:032x}", f"{root.parent.span_id:016x}") == (TRACE, PARENT)
     own = f"00-{TRACE}-{root.context.span_id:016x}-01"
     assert begun.response_header == own
-    assert OUTGOING.get()["traceparent"] == own
+    assert TRACE_HEADERS.get()["traceparent"] == own
 
 
 def test_an_unsampled_trace_has_no_spans(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
