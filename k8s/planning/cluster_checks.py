@@ -16,9 +16,8 @@ from k8s.resources.rayservice import pod_demand
 
 Json = Mapping[str, Any]
 
-OLDEST_KUBERAY = (1, 5)
-# Older API servers prune `authOptions.secretName`, and then nothing asks for a token.
-OLDEST_FOR_TOKENS = (1, 6)
+# The CRDs of older versions prune `authOptions.secretName`, and then nothing asks for a token.
+OLDEST_KUBERAY = (1, 6)
 # CUDA 13 needs it; GPU feature discovery writes the labels, of which the second is the former name.
 OLDEST_DRIVER = 580
 DRIVER_LABELS = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
@@ -80,7 +79,7 @@ def check_operator(
             return Finding(Level.MISSING, f"{name} is not available", "kubectl describe its deployment")
         if _drops_tokens(tag, service):
             sentence = f"{name} ignores the dashboard's token, so anyone who reaches it can run code"
-            fix = f"upgrade KubeRay to {_dotted(OLDEST_FOR_TOKENS)} or later; {TESTED_KUBERAY} is tested"
+            fix = f"upgrade KubeRay to {_dotted(OLDEST_KUBERAY)} or later; {TESTED_KUBERAY} is tested"
             return Finding(Level.MISSING, sentence, fix)
         sentences = operator_mismatches(tag, ray_clusters)
         if sentences:
@@ -183,7 +182,7 @@ def _drops_tokens(tag: str, service: Json | None) -> bool:
     cluster = ((service or {}).get("spec") or {}).get("rayClusterConfig") or {}
     version = parse_version(tag)
     asked = (cluster.get("authOptions") or {}).get("mode") == "token"
-    return asked and version is not None and version < OLDEST_FOR_TOKENS
+    return asked and version is not None and version < OLDEST_KUBERAY
 
 
 def _old_drivers(nodes: Sequence[Json]) -> str:

@@ -1,13 +1,14 @@
 """The history of rollouts: a ConfigMap next to Helm's own revisions, with one entry per revision."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from k8s.clients.helm import Revision, last_deployed
 from k8s.clients.kubernetes import KubernetesClient
+from k8s.errors import CapstanError
 from k8s.rollout.lease import holder_name
 
 KEPT = 20
@@ -66,6 +67,13 @@ class History:
             **{str(n): None for n in dropped},
         }
         self._client.upsert(self._path, {"metadata": {"name": self._name}, "data": data})
+
+    def record(self, entry: RolloutEntry, say: Callable[[str], None]) -> None:
+        """Write the entry of a rollout that ended; one that cannot be written is only reported."""
+        try:
+            self.write(entry)
+        except CapstanError as error:
+            say(f"the outcome was not recorded: {error}")
 
 
 def parse(data: Mapping[str, str]) -> dict[int, RolloutEntry]:

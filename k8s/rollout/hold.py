@@ -13,7 +13,13 @@ import yaml
 
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.planning.verdict import HOLD
-from k8s.resources.rayservice import serve_applications, serve_config
+from k8s.resources.rayservice import (
+    active_cluster,
+    pending_cluster,
+    serve_applications,
+    serve_config,
+    upgrades_incrementally,
+)
 from k8s.rollout.teardown import Teardown
 
 Json = Mapping[str, Any]
@@ -26,18 +32,23 @@ def hold(client: KubernetesClient, wanted: Json) -> None:
 
 def release(client: KubernetesClient, wanted: Json) -> None:
     """Give a RayService the Serve config of `wanted` where its switch is held."""
-    path = _path(client, wanted)
-    if HOLD in serve_applications(client.find(path) or {}):
-        client.patch(path, {"spec": {"serveConfigV2": wanted["spec"].get("serveConfigV2")}})
+    if is_held(client, wanted):
+        client.patch(_path(client, wanted), {"spec": {"serveConfigV2": wanted["spec"].get("serveConfigV2")}})
+
+
+def is_held(client: KubernetesClient, service: Json) -> bool:
+    """Whether the switch of a RayService is held, by this helper or one that was killed."""
+    return HOLD in serve_applications(client.find(_path(client, service)) or {})
 
 
 def abandon(client: KubernetesClient, teardown: Teardown, former: Json) -> None:
-    """Delete the pending cluster whose switch is held, before the release returns to `former`.
+    """Delete the pending cluster of a rollout that was given up; `former` is the RayService that serves.
 
-    Helm would remove the hold together with the spec, and KubeRay could switch before the cluster is gone.
     Without a pending cluster, KubeRay gives the Serve config to the one that serves: `former`'s comes first.
+    It is held, as the pending cluster must not switch because of it.
     """
-    if HOLD in serve_applications(client.find(_path(client, former)) or {}):
+    found = teardown.service()
+    if pending_cluster(found) and active_cluster(found) and not upgrades_incrementally(found):
         teardown.freeze()
         hold(client, former)
         teardown.drop_pending()

@@ -29,6 +29,7 @@ from k8s.rollout.watch import Observer, failure_lines, watch
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
+Guard = Callable[[], None]
 
 # A rollback gets this long, however short the rollout's own deadline was.
 MIN_ROLLBACK_S = 600.0
@@ -73,12 +74,7 @@ class Rollout:
     """One rollout of one release. The caller holds the lease, which `guard` checks before every change."""
 
     def __init__(
-        self,
-        client: KubernetesClient,
-        release: Release,
-        say: Say,
-        guard: Callable[[], None],
-        clock: Clock | None = None,
+        self, client: KubernetesClient, release: Release, say: Say, guard: Guard, clock: Clock | None = None
     ) -> None:
         self.clock = clock or Clock()
         self.client = client.with_options(Retry(LIMIT_S, say, self.clock), guard)
@@ -125,8 +121,8 @@ class Rollout:
         """Step 1: install or upgrade the Helm release, and record it."""
         began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
         teardown = Teardown(self.client, proposal.name, self.say)
-        if proposal.plan.new_cluster:
-            teardown.drop_pending()
+        if proposal.plan.new_cluster and not proposal.settled:
+            hold.abandon(self.client, teardown, self._serving() or proposal.after)
         changes = tuple(proposal.summary())
         self.client.guard()
         revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(changes)[:200]}")
@@ -179,7 +175,8 @@ class Rollout:
         """Step 4: record the success."""
         seconds, revision = self.clock.monotonic() - applied.began, applied.entry.revision
         images = {c.image_id or c.image for p in seen.pods for c in p.containers if not c.init}
-        self._record(applied.entry.ended(SERVING, seconds=seconds, images=tuple(sorted(images))))
+        entry = applied.entry.ended(SERVING, seconds=seconds, images=tuple(sorted(images)))
+        self.history.record(entry, self.say)
         return Result(revision, seconds, f"revision {revision} serves after {seconds:.0f} s", changed=True)
 
     def _fail_or_roll_back(
@@ -188,7 +185,7 @@ class Rollout:
         """Step 4 of a failed rollout: record it, and return to the revision that served before."""
         seconds = self.clock.monotonic() - applied.began
         entry = applied.entry.ended(FAILED, reason=str(error), seconds=seconds)
-        self._record(entry)
+        self.history.record(entry, self.say)
         good = self.history.last_serving(self.release.history(), entry.revision)
         if not options.rollback or good is None:
             reason = "--no-rollback" if not options.rollback else "no former revision served"
@@ -201,14 +198,16 @@ class Rollout:
             raise RolloutError(
                 f"{error}; the rollback to revision {good} failed too: {second}; see capstan status"
             ) from error
-        self._record(entry.ended(ROLLED_BACK, reason=str(error), seconds=entry.seconds))
-        self._record(new_entry(self._newest(), f"rollback to {good}").ended(SERVING))
+        self.history.record(entry.ended(ROLLED_BACK, reason=str(error), seconds=entry.seconds), self.say)
+        self.history.record(new_entry(self._newest(), f"rollback to {good}").ended(SERVING), self.say)
         raise RolledBackError(f"{error}; rolled back: revision {good} serves") from error
 
     def _return_to(self, revision: int, former: Json) -> Rollback:
         """Apply a former revision, whose RayService is `former`."""
         name = former["metadata"]["name"]
-        hold.abandon(self.client, Teardown(self.client, name, self.say), former)
+        if hold.is_held(self.client, former):
+            # Helm would remove the hold together with the spec, and KubeRay could switch.
+            hold.abandon(self.client, Teardown(self.client, name, self.say), former)
         rollback = Rollback(self.client, self.release, name, self.say)
         rollback.apply(revision)
         hold.release(self.client, former)
@@ -236,14 +235,13 @@ class Rollout:
         live = self.client.get(f"{self.client.ray}/rayservices/{proposal.name}")
         return target_of(proposal, live["metadata"]["generation"], deployed)
 
+    def _serving(self) -> Json | None:
+        """The RayService of the newest revision that served; None where none did."""
+        good = self.history.last_serving(self.release.history(), self._newest() + 1)
+        return ray_service(self.release.manifest(good)) if good else None
+
     def _newest(self) -> int:
         return self.release.history()[-1].number
-
-    def _record(self, entry: RolloutEntry) -> None:
-        try:
-            self.history.write(entry)
-        except CapstanError as error:
-            self.say(f"the outcome was not recorded: {error}")
 
     def _observer(self, proposal: Proposal) -> Observer:
         return Observer(self.client.with_options(Retry()), self.pods, proposal.name)

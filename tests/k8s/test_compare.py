@@ -43,6 +43,7 @@ class Canary(Site):
         self.on_apply = self.start_cluster
         self.server.before = lambda _method, _path: self.reconcile()
         self.starts_at = 0.0
+        self.given_to_serving: list[Any] = []
 
     def start_cluster(self) -> None:
         """Create the pending cluster, as KubeRay does for a spec that serves nowhere."""
@@ -62,6 +63,8 @@ class Canary(Site):
         """Read the newest generation, and switch if nothing holds the switch."""
         live = self.server.objects[SERVICE]
         live["status"]["observedGeneration"] = live["metadata"]["generation"]
+        if not live["status"].get("pendingServiceStatus") and self.active() == CLUSTER:
+            self.given_to_serving.append(serve_applications(live)["shapes"]["args"])
         ready = self.time.now >= self.starts_at and HOLD not in serve_applications(live)
         if live["status"].get("pendingServiceStatus") and ready:
             live["status"]["activeServiceStatus"] = live["status"].pop("pendingServiceStatus")
@@ -220,3 +223,21 @@ def test_a_hold_that_was_left(canary: Canary, images: Path) -> None:
     canary.deploy(service(new_cluster))
     assert canary.active() == NEW
     assert HOLD not in serve_applications(canary.server.objects[SERVICE])
+
+
+def test_an_unfinished_rollout_is_replaced(canary: Canary, images: Path) -> None:
+    """A deploy over a pending cluster deletes it, and its Serve config never reaches the one that serves."""
+    canary.captions[NEW] = "a cat"
+    with pytest.raises(RolloutError, match="--no-rollback"):
+        canary.deploy(service(new_cluster), images=tuple(find_images(images)), rollback=False)
+    canary.captions[NEW] = EXPECTED
+    canary.given_to_serving.clear()
+
+    def newer(found: Json) -> None:
+        new_cluster(found)
+        at("headGroupSpec.template.spec.containers.0.image", "capstan:3")(found)
+
+    canary.deploy(service(newer))
+    abandoned = serve_applications(service(new_cluster))["shapes"]["args"]
+    assert canary.active() == NEW
+    assert abandoned not in canary.given_to_serving
