@@ -32,6 +32,7 @@ from k8s.commands.options import (
     Strategy,
     Timeout,
     Yes,
+    parse_strategy,
     rollout_options,
     shared,
 )
@@ -101,7 +102,7 @@ def deploy(
     """Install or upgrade, watch until every model serves, and roll back on failure."""
     given = Values(tuple(values or ()), tuple(pairs or ()), image)
     if dry_run:
-        show_plan(session, find_chart(chart), given)
+        show_plan(session, find_chart(chart), given, replace=parse_strategy(strategy))
         return
     options = rollout_options(
         timeout, grace, strategy, rollback=not no_rollback, smoke=not no_smoke_test, key=api_key
@@ -115,11 +116,16 @@ def deploy(
 @app.command(short_help="Show what deploy would do.")
 @shared
 def plan(
-    session: Session, chart: Chart = None, values: Files = None, pairs: Pairs = None, image: Image = None
+    session: Session,
+    chart: Chart = None,
+    values: Files = None,
+    pairs: Pairs = None,
+    image: Image = None,
+    strategy: Strategy = "alongside",
 ) -> None:
     """Show what deploy would do. Exit code 0: nothing, 2: there are changes, 3: it would be refused."""
     given = Values(tuple(values or ()), tuple(pairs or ()), image)
-    if show_plan(session, find_chart(chart), given):
+    if show_plan(session, find_chart(chart), given, replace=parse_strategy(strategy)):
         raise typer.Exit(ExitCode.CHANGES)
 
 

@@ -17,7 +17,7 @@ def align(
     KubeRay ignores them on a running RayService. deploy and scale do this too; the chart runs it after a
     `helm upgrade`. Pools grow at once, and shrink after Serve has stopped the replicas.
     """
-    timeout_s = parse_duration(timeout)
+    timeout_s = parse_duration(timeout, "--timeout")
     clock = Clock()
     client = session.client().with_options(Retry(LIMIT_S, session.display.say, clock))
     name = service or service_name(session.release(client))

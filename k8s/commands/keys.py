@@ -105,13 +105,22 @@ def new(
         ),
     ] = None,
     requests_per_minute: Annotated[
-        int | None, typer.Option("--requests-per-minute", metavar="N", min=1, help="Requests per minute.")
+        int | None,
+        typer.Option(
+            "--requests-per-minute", metavar="N", min=1, help="Most requests per minute. Default: no limit."
+        ),
     ] = None,
     images_per_minute: Annotated[
-        int | None, typer.Option("--images-per-minute", metavar="N", min=1, help="Images per minute.")
+        int | None,
+        typer.Option(
+            "--images-per-minute", metavar="N", min=1, help="Most images per minute. Default: no limit."
+        ),
     ] = None,
     concurrent_requests: Annotated[
-        int | None, typer.Option("--concurrent-requests", metavar="N", min=1, help="Concurrent requests.")
+        int | None,
+        typer.Option(
+            "--concurrent-requests", metavar="N", min=1, help="Most concurrent requests. Default: no limit."
+        ),
     ] = None,
     append: Annotated[
         Path | None,

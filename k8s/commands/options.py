@@ -81,16 +81,20 @@ Files = Annotated[
         metavar="FILE",
         exists=True,
         dir_okay=False,
-        help="Values file; later ones win. Without any, the former values stay.",
+        help="Values file; repeat for more, later ones win. Without any, the former values stay.",
     ),
 ]
 Pairs = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="One value, such as models.main.replicas=2."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="One value, such as models.main.replicas=2; repeat for more."
+    ),
 ]
 Image = Annotated[
     str | None,
-    typer.Option("--image", metavar="IMAGE", help="A tag, repository:tag or repository@sha256:digest."),
+    typer.Option(
+        "--image", metavar="IMAGE", help="Image: a tag, repository:tag or repository@sha256:digest."
+    ),
 ]
 Timeout = Annotated[
     str,
@@ -101,7 +105,7 @@ Grace = Annotated[
     typer.Option(
         "--scheduling-grace",
         metavar="TIME",
-        help="How long a pod may fit on no node before the rollout fails; longer where nodes come slowly.",
+        help="How long a pod may wait for a node that fits before the rollout fails.",
     ),
 ]
 Strategy = Annotated[
@@ -150,11 +154,11 @@ MaxChanged = Annotated[
         metavar="PERCENT",
         min=0,
         max=100,
-        help="With --compare: most captions that may differ.",
+        help="With --compare: how many captions may differ.",
     ),
 ]
 MaxFailed = Annotated[
-    int, typer.Option("--max-failed", metavar="N", min=0, help="With --compare: most captions that may fail.")
+    int, typer.Option("--max-failed", metavar="N", min=0, help="With --compare: how many captions may fail.")
 ]
 MaxSlowdown = Annotated[
     float,
@@ -162,7 +166,7 @@ MaxSlowdown = Annotated[
         "--max-slowdown",
         metavar="FACTOR",
         min=1.0,
-        help="With --compare: most time of the median caption, as a multiple of the old cluster's.",
+        help="With --compare: how many times as long the median caption may take.",
     ),
 ]
 Yes = Annotated[
@@ -213,12 +217,12 @@ def rollout_options(
 ) -> RolloutOptions:
     """The options of a rollout. Raises UsageError for a malformed one."""
     return RolloutOptions(
-        timeout_s=parse_duration(timeout),
+        timeout_s=parse_duration(timeout, "--timeout"),
         rollback=rollback,
         replace=parse_strategy(strategy),
         smoke_test=smoke,
         key=key,
-        scheduling_grace_s=parse_duration(grace),
+        scheduling_grace_s=parse_duration(grace, "--scheduling-grace"),
     )
 
 
@@ -229,12 +233,12 @@ def parse_strategy(strategy: str) -> bool:
     return strategy == "replace"
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str) -> float:
     """The seconds of a duration such as `90`, `20m` or `1h30m`. Raises UsageError for anything else."""
     if not DURATION.fullmatch(text):
-        raise UsageError(f"{text!r} is not a duration; write 90s, 20m or 1h30m")
+        raise UsageError(f"{option} {text!r} is not a duration; write 90s, 20m or 1h30m")
     parts = re.findall(r"(\d+)([smh])", text)
     found = float(text) if text.isdigit() else float(sum(int(n) * UNITS[unit] for n, unit in parts))
     if not found:
-        raise UsageError(f"the duration {text!r} is zero; write 90s, 20m or 1h30m")
+        raise UsageError(f"{option} {text!r} is zero; write 90s, 20m or 1h30m")
     return found

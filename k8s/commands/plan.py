@@ -9,15 +9,15 @@ from k8s.planning.proposal import Proposal, check_proposal
 from k8s.rollout.propose import propose
 
 
-def plan(session: Session, chart: Path, values: Values) -> bool:
+def plan(session: Session, chart: Path, values: Values, *, replace: bool) -> bool:
     """Show what a deploy would do; returns whether it would change anything.
 
-    Raises RefusedError where deploy would.
+    `replace`: whether the old cluster would go first. Raises RefusedError where deploy would.
     """
     client = session.client()
     proposal = propose(client, session.release(client), chart, values)
     session.display.result(proposal_json(proposal), proposal_lines(proposal))
-    check_proposal(proposal, replace=False)
+    check_proposal(proposal, replace=replace)
     return proposal.changes
 
 

@@ -27,10 +27,10 @@ def scale(
         int | None, typer.Argument(metavar="N", help="Fixed number of replicas.", min=1)
     ] = None,
     minimum: Annotated[
-        int | None, typer.Option("--min", metavar="N", help="Minimum of replicas, with --max.", min=0)
+        int | None, typer.Option("--min", metavar="N", help="Fewest replicas, with --max.", min=0)
     ] = None,
     maximum: Annotated[
-        int | None, typer.Option("--max", metavar="N", help="Maximum of replicas, with --min.", min=1)
+        int | None, typer.Option("--max", metavar="N", help="Most replicas, with --min.", min=1)
     ] = None,
     chart: Chart = None,
     timeout: Timeout = "20m",
@@ -41,7 +41,8 @@ def scale(
 ) -> None:
     """Change a model's number of replicas: fixed (`scale main 3`), or bounds (`--min 1 --max 4`)."""
     options = rollout_options(timeout, grace, key=api_key)
-    pairs = scale_values(_installed_values(session), model, replicas, (minimum, maximum))
+    numbers = replica_values(model, replicas, (minimum, maximum))
+    pairs = (*default_values(_installed_values(session), model), *numbers)
     deploy(session, find_chart(chart), Values(extra=pairs), options, ask=not yes)
 
 
@@ -63,21 +64,19 @@ def restart(
     deploy(session, find_chart(chart), Values(extra=pairs), options, ask=not yes)
 
 
-def scale_values(values: dict[str, Any], model: str, replicas: int | None, bounds: Bounds) -> Pairs:
-    """The chart values for that number of replicas. Raises UsageError where the numbers contradict."""
-    first = default_values(values, model)
+def replica_values(model: str, replicas: int | None, bounds: Bounds) -> Pairs:
+    """The values of a model for that number of replicas. Raises UsageError where the numbers contradict."""
     least, most = bounds
     at = f"models.{model}"
     if replicas is not None:
         if least is not None or most is not None:
             raise UsageError(f"give either a number of replicas ({replicas}) or --min and --max, not both")
-        return (*first, (f"{at}.replicas", replicas), (f"{at}.autoscaling", None))
+        return ((f"{at}.replicas", replicas), (f"{at}.autoscaling", None))
     if least is None or most is None:
         raise UsageError("give a number of replicas, or both --min and --max")
     if most < max(least, 1):
         raise UsageError(f"--max {most} is below --min {least}; raise --max or lower --min")
     return (
-        *first,
         (f"{at}.replicas", None),
         (f"{at}.autoscaling.minReplicas", least),
         (f"{at}.autoscaling.maxReplicas", most),

@@ -34,7 +34,12 @@ def verify(
     For hooks and CI, after Helm, Argo CD or Flux has changed the release: it watches like deploy, and changes
     nothing. Exit code 0: every model serves, 3: there is no such release, 5: the rollout failed.
     """
-    options = VerifyOptions(parse_duration(timeout), parse_duration(grace), not no_smoke_test, api_key)
+    options = VerifyOptions(
+        parse_duration(timeout, "--timeout"),
+        parse_duration(grace, "--scheduling-grace"),
+        not no_smoke_test,
+        api_key,
+    )
 
     def say(line: str) -> None:
         session.display.say(redact(line))

@@ -102,7 +102,10 @@ def find_images(directory: Path) -> list[Path]:
     """The images in a directory, by name. Raises UsageError where there is none."""
     found = sorted(p for p in directory.iterdir() if mimetypes.guess_type(p.name)[0] in IMAGE_TYPES)
     if not found:
-        raise UsageError(f"--compare {directory}: it has no file named .jpg, .png, .webp or .gif")
+        raise UsageError(
+            f"--compare {directory}: no file there ends in .jpg, .png, .webp or .gif; "
+            "name a directory of sample images"
+        )
     return found
 
 

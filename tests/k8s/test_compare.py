@@ -208,7 +208,7 @@ def test_images_of_a_directory(images: Path, tmp_path: Path) -> None:
     """The images of a directory are sorted by name, and a directory without one is refused."""
     assert [path.name for path in find_images(images)] == ["a.png", "b.jpg", "c.webp"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"no file named \.jpg"):
+    with pytest.raises(UsageError, match=r"no file there ends in \.jpg"):
         find_images(tmp_path / "empty")
 
 

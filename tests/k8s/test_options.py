@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from k8s.commands.options import parse_duration, parse_strategy
-from k8s.commands.scale import default_values, scale_values
+from k8s.commands.scale import default_values, replica_values
 from k8s.errors import UsageError
 
 
@@ -22,23 +22,22 @@ from k8s.errors import UsageError
 )  # fmt: skip
 def test_scaling(replicas: int | None, bounds: tuple[int | None, int | None], pairs: list[Any]) -> None:
     """Scaling sets a fixed number or bounds, and takes the other away."""
-    assert list(scale_values({"models": {"main": {}}}, "main", replicas, bounds)) == pairs
+    assert list(replica_values("main", replicas, bounds)) == pairs
 
 
 @pytest.mark.parametrize(
-    ("model", "replicas", "bounds"),
-    [
-        ("other", 1, (None, None)),
-        ("main", None, (None, None)),
-        ("main", None, (1, None)),
-        ("main", 2, (1, 3)),
-        ("main", None, (4, 2)),
-    ],
+    ("replicas", "bounds"), [(None, (None, None)), (None, (1, None)), (2, (1, 3)), (None, (4, 2))]
 )
-def test_scaling_refused(model: str, replicas: int | None, bounds: tuple[int | None, int | None]) -> None:
-    """Scaling a model that is not there, or to numbers that make no sense, is refused."""
+def test_scaling_refused(replicas: int | None, bounds: tuple[int | None, int | None]) -> None:
+    """Scaling to numbers that contradict is refused."""
     with pytest.raises(UsageError):
-        scale_values({"models": {"main": {}}}, model, replicas, bounds)
+        replica_values("main", replicas, bounds)
+
+
+def test_scaling_another_model() -> None:
+    """Scaling a model that the release does not serve is refused, with the names of those it serves."""
+    with pytest.raises(UsageError, match="does not serve model 'other'; it serves main"):
+        default_values({"models": {"main": {}}}, "other")
 
 
 def test_default_model_is_named_in_full() -> None:
@@ -60,11 +59,11 @@ def test_strategies() -> None:
 @pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("20m", 1200), ("1h30m", 5400)])
 def test_duration(text: str, value: float) -> None:
     """Durations are seconds, or numbers with units."""
-    assert parse_duration(text) == value
+    assert parse_duration(text, "--timeout") == value
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5s", "1d", "0", "5 m"])
 def test_duration_refused(text: str) -> None:
     """What is no duration is refused with an example of one."""
-    with pytest.raises(UsageError, match="20m"):
-        parse_duration(text)
+    with pytest.raises(UsageError, match=r"--timeout .* write 90s, 20m"):
+        parse_duration(text, "--timeout")
