@@ -39,6 +39,7 @@ from k8s.commands.options import (
 from k8s.commands.plan import plan as show_plan
 from k8s.commands.scale import restart, scale
 from k8s.commands.session import Session
+from k8s.commands.size import size
 from k8s.commands.status import status as show_status
 from k8s.commands.usage import usage
 from k8s.commands.verify import verify
@@ -205,6 +206,7 @@ def doctor(
 app.command(short_help="Wait until the release serves, and test it.")(verify)
 app.command(short_help="Bring the running cluster's pools to the release.")(align)
 app.command(short_help="Sum what each key has used, and its cost.")(usage)
+app.command(short_help="Estimate the GPUs for a rate of captions.")(size)
 app.add_typer(keys.app)
 
 
