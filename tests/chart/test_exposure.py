@@ -107,7 +107,8 @@ def test_a_network_policy_may_name_the_namespaces() -> None:
     assert serve == {"ports": [{"port": 8000}], "from": [namespace("traefik")]}
     pods = {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}}}
     assert operator["from"] == [namespace("kuberay") | pods]
-    assert metrics == {"ports": [{"port": 8080}, {"port": 9101}], "from": [namespace("monitoring")]}
+    ports = [{"port": 8080}, {"port": 9101}, {"port": 44217}]  # Ray's agent, HAProxy, Ray's autoscaler
+    assert metrics == {"ports": ports, "from": [namespace("monitoring")]}
 
 
 def test_a_network_policy_takes_peers_as_well() -> None:
