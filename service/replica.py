@@ -14,6 +14,7 @@ from service.api.auth.middleware import Authenticator
 from service.api.backend import Backend
 from service.api.bodies.images import image_limits
 from service.engine.protocol import ServingEngine
+from service.external.start import external_engine
 from service.generation_defaults import GenerationDefaults
 from service.media.decode import ImageDecoder, LocalDecoder
 from service.media.fetch import Fetcher, FetchOptions
@@ -25,6 +26,9 @@ from service.metrics.telemetry import Telemetry
 from service.settings import Settings
 
 logger = logging.getLogger("capstan.replica")
+
+# For an engine whose replica does not get ready.
+CLOSE_SECONDS = 10.0
 
 
 class Replica:
@@ -43,6 +47,7 @@ class Replica:
             phases = Phases()
             self.engine = _engine(settings, gpus, self.pool or LocalDecoder(image_limits(settings)))
             phases.end("checkpoint")
+            undo.callback(self.engine.close, CLOSE_SECONDS)
             self.engine.start()
             phases.end("warm_up")
             if self.pool:
@@ -100,6 +105,8 @@ def _decode_pool(settings: Settings) -> DecodePool | None:
 
 
 def _engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> ServingEngine:
+    if settings.engine != "native":
+        return external_engine(settings, gpus, decoder)
     from service.native import native_engine  # noqa: PLC0415 - torch, which not every engine needs
 
     return native_engine(settings, gpus, decoder)

@@ -7,12 +7,13 @@ from this file. Only the entry point (`service.app`) reads the environment.
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, StringConstraints
+from pydantic import BeforeValidator, ByteSize, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.generation_defaults import DEFAULT_PROMPT, GenerationDefaults
+from service.passed_parameters import parameters
 
 EMBEDDED_MODEL = Path(__file__).parent / "models" / "embedded"
 MEBIBYTE = 2**20
@@ -29,6 +30,7 @@ def _split(separator: str, value: object) -> object:
 
 
 AT_COMMAS, AT_COLONS = (BeforeValidator(partial(_split, separator)) for separator in ",:")
+Names = Annotated[tuple[str, ...], NoDecode, AT_COMMAS]
 Origins = Annotated[tuple[str, ...], NoDecode, AT_COMMAS]
 Paths = Annotated[tuple[Path, ...], NoDecode, AT_COLONS]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, AT_COMMAS]
@@ -57,6 +59,44 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="Number format of weights and activations. `auto`: bfloat16 on a GPU, float32 on a CPU.",
+    )
+    engine: Literal["native", "command", "url"] = Field(
+        "native",
+        description=(
+            "What generates: `native`, our own engine; `command`, a server that the replica starts; `url`, "
+            "one that runs elsewhere (docs/engines.md)."
+        ),
+    )
+    engine_command: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "The server's command, such as `vllm serve {model} --host {host} --port {port}`. Placeholders: "
+            "`{model}`, `{revision}`, `{name}`, `{gpus}`, and `{host}` and `{port}` or `{socket}`."
+        ),
+    )
+    engine_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="The address of a server that runs elsewhere, such as `http://vllm.models:8000`.",
+    )
+    engine_key_file: Path | None = Field(
+        None, description="File with the API key of the server at `CAPSTAN_ENGINE_URL`."
+    )
+    engine_model: str | None = Field(
+        None,
+        min_length=1,
+        description="The model's name at the other server. Default: the only one it lists.",
+    )
+    engine_pass: Names = Field(
+        (),
+        description=(
+            "Parameters of a chat request that the other server gets as they are, separated by commas; "
+            "`vllm` and `sglang` stand for what these servers have."
+        ),
+    )
+    engine_start_timeout: float = Field(
+        1800.0, gt=0.0, le=86_400.0, description="Seconds for the other server to become healthy."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`auto`: the GPUs that Ray assigned, else the CPU. `cuda` fails without a GPU."
@@ -275,6 +315,21 @@ class Settings(BaseSettings):
             "Answer `/metrics` to requests that an Ingress or a Gateway has forwarded, too (docs/metrics.md)."
         ),
     )
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        needed = {"command": "engine_command", "url": "engine_url"}
+        for name in ("engine_command", "engine_url", "engine_key_file", "engine_model", "engine_pass"):
+            given = bool(getattr(self, name))
+            if name == needed.get(self.engine) and not given:
+                raise ValueError(f"{name} is not set; engine {self.engine} needs it")
+            foreign = self.engine == "native" or (name in needed.values() and name != needed[self.engine])
+            if given and foreign:
+                raise ValueError(
+                    f"{name} is set, but engine is {self.engine}; remove {name} or change engine"
+                )
+        parameters(self.engine_pass)
+        return self
 
     def for_resources(self, *, cpus: float, gpus: float) -> "Settings":
         """Fill in what follows from the CPUs and GPUs that Ray assigned to this replica."""

@@ -1,12 +1,14 @@
 """What is asked of the engine and what it gives back."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-Role = Literal["system", "user", "assistant"]
+# `tool` is another engine's: the native one has no tools.
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,14 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation: texts and images in the order in which they are to be read."""
+    """One message of a conversation: texts and images in the order in which they are to be read.
+
+    `passed` are fields for another engine, such as `tool_calls`.
+    """
 
     role: Role
     content: tuple[str | EncodedImage, ...]
+    passed: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ class Request:
     ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`. A request whose
     prompt and `max_tokens` together exceed the context is refused, or, with `shorten`, gets the tokens that
     are left after the prompt: right where `max_tokens` is a default that nobody asked for. Requests that wait
-    are taken from one `client` after another; those of nobody in particular are one client.
+    are taken from one `client` after another; those of nobody in particular are one client. `passed` are
+    parameters for another engine, as they came.
     """
 
     turns: tuple[Turn, ...]
@@ -59,6 +66,7 @@ class Request:
     deadline: float | None = None
     shorten: bool = False
     client: str = ""
+    passed: Mapping[str, object] = field(default_factory=dict)
 
 
 class FinishReason(StrEnum):

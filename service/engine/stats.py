@@ -1,6 +1,7 @@
 """What an engine tells of itself."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,15 +9,17 @@ class EngineDescription:
     """What an engine is: fixed once it has started.
 
     `runner` is how the model is run, `slots` how many requests are decoded together, `context_length` the
-    tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size.
+    tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size. An engine
+    of another `kind` is another server, which is named by `runner` and may not say the rest.
     """
 
     runner: str
     slots: int
-    context_length: int
+    context_length: int | None
     cache_bytes: int
-    dtype: str
-    device: str
+    dtype: str | None
+    device: str | None
+    kind: Literal["native", "command", "url"] = "native"
 
 
 @dataclass(frozen=True, slots=True)

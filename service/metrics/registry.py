@@ -137,7 +137,7 @@ class EngineCollector(Collector):
         for definition, values in ENGINE_METRICS.items():
             yield self._family(definition, {(label,): value(stats) for label, value in values.items()})
         engine = self._engine.describe()
-        about = (service.__version__, engine.runner, engine.device, engine.dtype)
+        about = (service.__version__, engine.runner, engine.device or "", engine.dtype or "")
         yield self._family(names.QUEUE_LIMIT, {("",): self._queue_limit})
         yield self._family(names.LOAD_SECONDS, {(phase,): took for phase, took in self._load_seconds.items()})
         yield self._family(names.INFO, {about: 1})

@@ -83,7 +83,7 @@ class FakeEngine:
 
     def describe(self) -> Any:
         return SimpleNamespace(
-            runner="fused", device="cuda:0", dtype="bfloat16", slots=64, context_length=8192
+            kind="native", runner="fused", device="cuda:0", dtype="bfloat16", slots=64, context_length=8192
         )
 
 

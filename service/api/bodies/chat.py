@@ -1,25 +1,30 @@
 """The body of POST /v1/chat/completions."""
 
+import json
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import pydantic_core
 from fastapi import Request
 from pydantic import ValidationError
 
-from service.api.backend import Backend
+from service.api.backend import Backend, backend_of
 from service.api.bodies.images import ImageReference, off_loop, read_images
-from service.api.bodies.unsupported import without_unsupported
+from service.api.bodies.unsupported import split
 from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
 from service.api.request_state import RequestState
 from service.api.schemas.chat import ChatMessage, ChatRequest, ImagePart
+from service.api.schemas.tools import ToolChatRequest, passed_fields
 from service.engine.request import EncodedImage, Role, Sampling, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
 from service.generation_defaults import GenerationDefaults
+from service.passed_parameters import parameters
 
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
+    "tool": "tool",
 }  # fmt: skip
 
 
@@ -30,19 +35,25 @@ class ChatBody:
     fields: ChatRequest
     messages: tuple[tuple[Role, tuple[str | ImageReference, ...]], ...]
     images: tuple[ImageReference, ...]
+    passed: dict[str, Any]
 
     @classmethod
-    def of(cls, fields: ChatRequest) -> "ChatBody":
-        """Split the messages of a request into parts."""
+    def of(cls, fields: ChatRequest, passed: dict[str, Any]) -> "ChatBody":
+        """Split the messages of a request into parts; `passed` are parameters for another engine."""
         messages = tuple(map(_parts, range(len(fields.messages)), fields.messages))
         images = tuple(part for _, parts in messages for part in parts if isinstance(part, ImageReference))
-        return cls(fields, messages, images)
+        return cls(fields, messages, images, passed)
 
     @property
     def max_tokens(self) -> int | None:
         """The most tokens that the client asked for; None where it left that open."""
         fields = self.fields
         return fields.max_tokens if fields.max_completion_tokens is None else fields.max_completion_tokens
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with what the request used."""
+        return self.fields.stream_options is not None and self.fields.stream_options.include_usage
 
     @property
     def image_field(self) -> str:
@@ -55,7 +66,8 @@ async def read_chat_body(request: Request) -> ChatBody:
 
     Raises RequestError for a field that is missing, unknown, out of bounds or not supported.
     """
-    return ChatBody.of(await off_loop(_parse, await request.body()))
+    names = parameters(backend_of(request).settings.engine_pass)
+    return ChatBody.of(*await off_loop(_parse, await request.body(), names))
 
 
 async def engine_request(body: ChatBody, backend: Backend, state: RequestState) -> EngineRequest:
@@ -72,13 +84,19 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
             field="model",
         )
     characters = sum(len(part) for _, parts in body.messages for part in parts if isinstance(part, str))
+    if body.passed:  # tools and schemas are a part of the prompt
+        characters += len(json.dumps(body.passed))
     check_prompt_length(characters, settings, field="messages")
     check_image_count(len(body.images), settings, field="messages")
     max_tiles = _max_tiles(fields)
     files = iter(await read_images(body.images, backend, state))
     turns = tuple(
-        Turn(role, tuple(part if isinstance(part, str) else EncodedImage(next(files)) for part in parts))
-        for role, parts in body.messages
+        Turn(
+            role,
+            tuple(part if isinstance(part, str) else EncodedImage(next(files)) for part in parts),
+            passed_fields(message),
+        )
+        for message, (role, parts) in zip(fields.messages, body.messages, strict=True)
     )
     return EngineRequest(
         turns=turns,
@@ -87,17 +105,19 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
         deadline=deadline,
         shorten=body.max_tokens is None,
         client=state.key_name,
+        passed=body.passed,
     )
 
 
-def _parse(body: bytes) -> ChatRequest:
+def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, Any]]:
     try:
         document = pydantic_core.from_json(body)
     except ValueError:
         raise RequestError(ErrorCode.INVALID_REQUEST, "body is not valid JSON") from None
-    document = without_unsupported(document)
+    document, passed = split(document, names)
+    schema = ToolChatRequest if "tools" in names else ChatRequest
     try:
-        fields = ChatRequest.model_validate(document, strict=True)
+        fields = schema.model_validate(document, strict=True)
     except ValidationError as error:
         raise validation_error(error, document) from None
     if fields.stream_options is not None and not fields.stream:
@@ -106,11 +126,13 @@ def _parse(body: bytes) -> ChatRequest:
         raise _invalid(
             "max_tokens is the older name of max_completion_tokens; send only one of them", "max_tokens"
         )
-    return fields
+    return fields, passed
 
 
 def _parts(index: int, message: ChatMessage) -> tuple[Role, tuple[str | ImageReference, ...]]:
     role = ROLES[message.role]
+    if message.content is None:  # an answer of nothing but tool calls
+        return role, ()
     if isinstance(message.content, str):
         return role, (message.content,)
     parts: list[str | ImageReference] = []
@@ -127,7 +149,7 @@ def _max_tiles(fields: ChatRequest) -> int | None:
     low = {
         part.image_url.detail == "low"
         for message in fields.messages
-        if not isinstance(message.content, str)
+        if isinstance(message.content, list)
         for part in message.content
         if isinstance(part, ImagePart)
     }

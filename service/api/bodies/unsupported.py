@@ -1,7 +1,7 @@
 """Parameters of OpenAI's API that this server does not support.
 
 Each is refused by name, unless its value asks for the default behavior: an answer that silently ignores part
-of the request is worse than none.
+of the request is worse than none. Another engine gets those that CAPSTAN_ENGINE_PASS names.
 """
 
 from typing import Any
@@ -39,13 +39,13 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
 }
 
 
-def without_unsupported(body: Any) -> Any:  # noqa: ANN401 - a JSON document of any kind
-    """The body without unsupported parameters that change nothing.
+def split(body: Any, passed: frozenset[str]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401 - any JSON document
+    """The body without unsupported parameters that change nothing, and the parameters named in `passed`.
 
-    Raises RequestError with `unsupported_parameter` for one that changes something.
+    Raises RequestError with `unsupported_parameter` for an unsupported one that changes something.
     """
     if not isinstance(body, dict):
-        return body
+        return body, {}
     if isinstance(body.get("n"), int) and body["n"] > 1:
         raise RequestError(
             ErrorCode.UNSUPPORTED_PARAMETER,
@@ -53,6 +53,7 @@ def without_unsupported(body: Any) -> Any:  # noqa: ANN401 - a JSON document of 
             field="n",
         )
     kept = {name: value for name, value in body.items() if value is not None}
+    given = {name: kept.pop(name) for name in passed & kept.keys()}
     for name, neutral in UNSUPPORTED.items():
         if name not in kept:
             continue
@@ -63,7 +64,7 @@ def without_unsupported(body: Any) -> Any:  # noqa: ANN401 - a JSON document of 
                 field=name,
             )
         del kept[name]
-    return kept
+    return kept, given
 
 
 def _same(given: object, neutral: object) -> bool:

@@ -14,7 +14,7 @@ from service.api.bodies.images import ImageReference
 from service.api.errors import error_detail
 from service.api.openapi.operations import CAPTION
 from service.api.request_state import state_of
-from service.api.routes.event_stream import EventStream, TextStream, event
+from service.api.routes.event_stream import AnswerStream, EventStream, event
 from service.api.schemas.caption import (
     CaptionDelta,
     CaptionItem,
@@ -49,7 +49,7 @@ async def caption(request: Request) -> Response:
         return await _caption_each(backend, body, requests)
     handle = backend.engine.submit(await requests.build(body.images[0]))
     if body.params.stream:
-        text = await TextStream.start(handle)
+        text = await AnswerStream.start(handle, handle.stream())
         return EventStream(request, handle, _events(request, backend, text), error_name="error")
     completion = await handle.result()
     state.answered(completion, images=1)
@@ -106,7 +106,7 @@ def _response(request: Request, backend: Backend, completion: Completion) -> Cap
     )
 
 
-async def _events(request: Request, backend: Backend, text: TextStream) -> AsyncIterator[bytes]:
+async def _events(request: Request, backend: Backend, text: AnswerStream[str]) -> AsyncIterator[bytes]:
     async for piece in text:
         yield event(CaptionDelta(text=piece), "delta")
     completion = text.handle.completion

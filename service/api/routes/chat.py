@@ -12,10 +12,12 @@ from service.api.backend import Backend, backend_of
 from service.api.bodies.chat import ChatBody, engine_request, read_chat_body
 from service.api.openapi.operations import CHAT
 from service.api.request_state import RequestState, state_of
-from service.api.routes.event_stream import EventStream, TextStream, event
+from service.api.routes.event_stream import AnswerStream, EventStream, event
 from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice
 from service.engine.request import Completion, Usage
 from service.errors import RequestError
+from service.external.answers import Chunk, Whole
+from service.external.forwarded_request import ForwardedRequest
 
 router = APIRouter(tags=["chat"])
 
@@ -36,15 +38,25 @@ async def create_chat_completion(request: Request) -> Response:
     handle = backend.engine.submit(await engine_request(body, backend, state))
     answer = Answer(state, backend, images=len(body.images))
     try:
+        if isinstance(handle, ForwardedRequest):
+            return await _forwarded(request, handle, answer, body)
         if body.fields.stream:
-            options = body.fields.stream_options
-            text = await TextStream.start(handle)
-            events = answer.events(text, include_usage=options is not None and options.include_usage)
-            return EventStream(request, handle, events)
+            text = await AnswerStream.start(handle, handle.stream())
+            return EventStream(request, handle, answer.events(text, include_usage=body.include_usage))
         completion = answer.whole(await handle.result())
     except RequestError as error:
         raise _with_chat_field(error, body) from None
     return Response(completion.model_dump_json(), media_type="application/json")
+
+
+async def _forwarded(
+    request: Request, handle: ForwardedRequest, answer: "Answer", body: ChatBody
+) -> Response:
+    """The answer of another engine, with all that it says."""
+    if body.fields.stream:
+        chunks = await AnswerStream.start(handle, handle.chunks())
+        return EventStream(request, handle, answer.choice_events(chunks, include_usage=body.include_usage))
+    return Response(answer.whole_choice(await handle.whole()), media_type="application/json")
 
 
 def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
@@ -81,7 +93,28 @@ class Answer:
             request_id=self.request_id,
         )
 
-    async def events(self, text: TextStream, *, include_usage: bool) -> AsyncIterator[bytes]:
+    def whole_choice(self, whole: Whole) -> str:
+        """The answer of another engine as one document."""
+        self.state.answered(whole.completion, images=self.images)
+        message = {"role": "assistant", "content": None, "refusal": None, **whole.choice["message"]}
+        choice = {"index": 0, "logprobs": None, **whole.choice, "message": message}
+        usage = _usage(whole.completion.usage).model_dump()
+        return self._document({"choices": [choice], "usage": usage}, kind="chat.completion")
+
+    async def choice_events(
+        self, chunks: AnswerStream[Chunk], *, include_usage: bool
+    ) -> AsyncIterator[bytes]:
+        """The answer of another engine as server-sent events."""
+        async for chunk in chunks:
+            yield self._event({"choices": [chunk.choice]})
+        completion = chunks.handle.completion
+        if completion is not None:
+            self.state.answered(completion, images=self.images)
+            if include_usage:
+                yield self._usage_event(completion)
+        yield event(DONE)
+
+    async def events(self, text: AnswerStream[str], *, include_usage: bool) -> AsyncIterator[bytes]:
         """The answer as server-sent events, each a `ChatChunk`."""
         yield self._chunk({"role": "assistant", "content": ""})
         async for piece in text:
@@ -91,7 +124,7 @@ class Answer:
             self.state.answered(completion, images=self.images)
             yield self._chunk({}, completion.finish_reason.value)
             if include_usage:
-                yield self._event({"choices": [], "usage": _usage(completion.usage).model_dump()})
+                yield self._usage_event(completion)
         yield event(DONE)
 
     def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
@@ -99,15 +132,21 @@ class Answer:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._event({"choices": [choice]})
 
+    def _usage_event(self, completion: Completion) -> bytes:
+        return self._event({"choices": [], "usage": _usage(completion.usage).model_dump()})
+
     def _event(self, content: dict[str, object]) -> bytes:
+        return event(self._document(content, kind="chat.completion.chunk"))
+
+    def _document(self, content: dict[str, object], *, kind: str) -> str:
         head = {
             "id": self.id,
-            "object": "chat.completion.chunk",
+            "object": kind,
             "created": self.created,
             "model": self.model,
             "request_id": self.request_id,
         }
-        return event(json.dumps(head | content, ensure_ascii=False, separators=(",", ":")))
+        return json.dumps(head | content, ensure_ascii=False, separators=(",", ":"))
 
 
 def _usage(usage: Usage) -> ChatUsage:

@@ -5,7 +5,7 @@ Source: WHATWG HTML, "Server-sent events".
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -19,6 +19,8 @@ from service.errors import RequestError
 
 logger = logging.getLogger("capstan.api")
 
+T = TypeVar("T")
+
 MEDIA_TYPE = "text/event-stream"
 # No cache or proxy may hold pieces back; nginx reads the second header.
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -31,25 +33,24 @@ def event(data: BaseModel | str, name: str = "") -> bytes:
     return f"{head}data: {text}\n\n".encode()
 
 
-class TextStream:
-    """The text of one request, piece by piece, once the first piece is there.
+class AnswerStream(Generic[T]):
+    """The pieces of one answer, once the first is there.
 
     A request that is refused, or that fails before its first piece, is thus answered by its own status.
     """
 
-    def __init__(self, handle: Handle, pieces: AsyncIterator[str], first: str) -> None:
+    def __init__(self, handle: Handle, pieces: AsyncIterator[T], first: T | None) -> None:
         self.handle = handle
         self._pieces = pieces
         self._first = first
 
     @classmethod
-    async def start(cls, handle: Handle) -> Self:
-        """Wait for the first piece. Raises RequestError as `Handle.result` does."""
-        pieces = handle.stream()
-        return cls(handle, pieces, await anext(pieces, ""))
+    async def start(cls, handle: Handle, pieces: AsyncIterator[T]) -> Self:
+        """Wait for the first of the pieces of a request. Raises RequestError as `Handle.result` does."""
+        return cls(handle, pieces, await anext(pieces, None))
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        if self._first:
+    async def __aiter__(self) -> AsyncIterator[T]:
+        if self._first is not None:
             yield self._first
         async for piece in self._pieces:
             yield piece

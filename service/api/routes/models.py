@@ -62,6 +62,7 @@ def _card(backend: Backend) -> ModelCard:
         created=backend.started,
         revision=backend.settings.model_revision,
         engine=Engine(
+            kind=engine.kind,
             runner=engine.runner,
             device=engine.device,
             dtype=engine.dtype,

@@ -8,13 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field
 class Engine(BaseModel):
     """How the replica runs the model."""
 
-    runner: str = Field(
-        description="The way of running the model that its architecture allows.", examples=["fused"]
+    kind: Literal["native", "command", "url"] = Field(
+        description="Our own engine, or another server: a child of the replica, or one that runs elsewhere.",
+        examples=["native"],
     )
-    device: str = Field(examples=["cuda"])
-    dtype: str = Field(examples=["bfloat16"])
+    runner: str = Field(
+        description="The way of running the model that its architecture allows, or whose server it is.",
+        examples=["fused"],
+    )
+    device: str | None = Field(description="Null if another server runs the model.", examples=["cuda"])
+    dtype: str | None = Field(description="Null if another server runs the model.", examples=["bfloat16"])
     max_concurrent_sequences: int = Field(examples=[64])
-    context_length: int = Field(description="Most tokens of prompt and answer together.", examples=[8192])
+    context_length: int | None = Field(
+        description="Most tokens of prompt and answer together; null if another server does not say.",
+        examples=[8192],
+    )
 
 
 class ModelCard(BaseModel):

@@ -62,7 +62,9 @@ class StubEngine:
             raise self.stopped
 
     def describe(self) -> Any:
-        return SimpleNamespace(runner="fused", device="cpu", dtype="float32", slots=64, context_length=4096)
+        return SimpleNamespace(
+            kind="native", runner="fused", device="cpu", dtype="float32", slots=64, context_length=4096
+        )
 
 
 @dataclass

@@ -15,6 +15,7 @@ def test_models_lists_the_one_that_is_served(connect: Connect) -> None:
     (card,) = client.get("/v1/models").json()["data"]
     assert (card["id"], card["revision"], card["object"]) == ("vision", "abc", "model")
     assert card["engine"] == {
+        "kind": "native",
         "runner": "fused",
         "device": "cpu",
         "dtype": "float32",

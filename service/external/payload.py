@@ -1,0 +1,79 @@
+"""What another server is asked: a request of ours as a body of OpenAI's chat API."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from service.engine.request import EncodedImage, Request, Turn
+from service.media.decode import ImageDecoder
+
+
+def has_images(request: Request) -> bool:
+    """Whether a request has to be prepared in a thread."""
+    return any(isinstance(part, EncodedImage) for turn in request.turns for part in turn.content)
+
+
+Messages = list[dict[str, Any]]
+
+
+class PayloadBuilder:
+    """Builds bodies for one model of the other server. Safe to call from several threads."""
+
+    def __init__(self, model: str, decoder: ImageDecoder) -> None:
+        self._model = model
+        self._decoder = decoder
+
+    def messages(self, request: Request) -> Messages:
+        """The messages, with images as data URLs of the pixels that our own decoder saw.
+
+        The other server thus decodes no file from outside. Raises RequestError for an image that cannot be
+        decoded.
+        """
+        detail = {"detail": "low"} if request.max_tiles == 1 else {}
+        return [self._message(turn, detail) for turn in request.turns]
+
+    def body(self, request: Request, messages: Messages, *, stream: bool, max_tokens: int | None) -> bytes:
+        """The body of POST /v1/chat/completions."""
+        sampling = request.sampling
+        fields: dict[str, Any] = {
+            "model": self._model,
+            "messages": messages,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+        }
+        # What is not a part of OpenAI's API is sent only where it changes something.
+        optional = {
+            "max_tokens": max_tokens,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
+            "top_k": sampling.top_k or None,
+            "repetition_penalty": None if sampling.repetition_penalty == 1.0 else sampling.repetition_penalty,
+        }
+        fields |= {name: value for name, value in optional.items() if value is not None}
+        if stream:
+            fields |= {"stream": True, "stream_options": {"include_usage": True}}
+        return json.dumps(fields | dict(request.passed), separators=(",", ":")).encode()
+
+    def _message(self, turn: Turn, detail: dict[str, str]) -> dict[str, Any]:
+        content: Any
+        if len(turn.content) == 1 and isinstance(turn.content[0], str):
+            content = turn.content[0]
+        else:
+            content = list(self._parts(turn, detail)) or None
+        return {"role": turn.role, "content": content, **turn.passed}
+
+    def _parts(self, turn: Turn, detail: dict[str, str]) -> Iterator[dict[str, Any]]:
+        for part in turn.content:
+            if isinstance(part, str):
+                yield {"type": "text", "text": part}
+            else:
+                yield {"type": "image_url", "image_url": {"url": self._data_url(part), **detail}}
+
+    def _data_url(self, image: EncodedImage) -> str:
+        pixels = self._decoder.decode(image.data)
+        file = io.BytesIO()
+        # Lossless, and quick rather than small: it travels within one machine.
+        pixels.save(file, "PNG", compress_level=1)
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
