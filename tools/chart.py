@@ -27,6 +27,11 @@ SET_BY_VALUES = {
     "default_max_tokens": "generation.maxTokens",
     "default_temperature": "generation.temperature",
     "keys_file": "apiKeys",
+    "engine": "engine.kind",
+    "engine_command": "engine.command",
+    "engine_url": "engine.url",
+    "engine_model": "engine.model",
+    "engine_pass": "engine.pass",
 }
 
 Node = dict[str, Any]

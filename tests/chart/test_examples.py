@@ -21,6 +21,7 @@ COUNTS = {
     "forty-b": {"a100x4": (2, 2, 2)},
     "gateway": {"gpu": (1, 1, 1)},
     "internvl2-8b": {"gpu": (3, 3, 3)},
+    "internvl2-8b-vllm": {"gpu": (3, 3, 3)},
     "laptop": {"cpu": (1, 1, 1)},
     "one-gpu": {"gpu": (1, 1, 1)},
     "router": {"gpu": (3, 3, 3)},

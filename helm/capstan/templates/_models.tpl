@@ -83,6 +83,7 @@ The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to it
 {{- if and (gt $gpus 1.0) (ne $gpus (floor $gpus)) -}}
   {{- fail (printf "%s.gpusPerReplica is %v; it must be a fraction below 1 or a whole number. Change %s.gpusPerReplica." .path .model.gpusPerReplica .path) -}}
 {{- end -}}
+{{- include "capstan.checkEngine" . -}}
 {{- $limit := float64 .root.Values.serve.requestTimeoutSeconds -}}
 {{- $own := float64 (.model.settings.request_timeout | default 300) -}}
 {{- if ge $own $limit -}}
@@ -93,5 +94,26 @@ The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to it
 {{- end -}}
 {{- if and .model.revision (or (eq .model.source "embedded") (hasPrefix "/" .model.source)) -}}
   {{- fail (printf "%s.revision is %q, but the source %q has no revisions. Remove %s.revision, or set %s.source to a hub id." .path .model.revision .model.source .path .path) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Checks that what an engine of this kind needs is there, and nothing else. */}}
+{{- define "capstan.checkEngine" -}}
+{{- $engine := .model.engine -}}
+{{- range $name := list "command" "url" -}}
+  {{- if and (eq $engine.kind $name) (not (get $engine $name)) -}}
+    {{- fail (printf "%s.engine.kind is %s, but %s.engine.%s is empty. Set it, or change %s.engine.kind." $.path $name $.path $name $.path) -}}
+  {{- end -}}
+  {{- if and (ne $engine.kind $name) (get $engine $name) -}}
+    {{- fail (printf "%s.engine.%s is set, but %s.engine.kind is %s. Remove %s.engine.%s, or set %s.engine.kind to %s." $.path $name $.path $engine.kind $.path $name $.path $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name := list "model" "pass" -}}
+  {{- if and (eq $engine.kind "native") (get $engine $name) -}}
+    {{- fail (printf "%s.engine.%s is set, but %s.engine.kind is native. Remove %s.engine.%s, or change %s.engine.kind." $.path $name $.path $.path $name $.path) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and (eq $engine.kind "url") (gt (float64 .model.gpusPerReplica) 0.0) -}}
+  {{- fail (printf "%s.engine.kind is url, so the model runs elsewhere, but %s.gpusPerReplica is %v. Set %s.gpusPerReplica to 0." .path .path .model.gpusPerReplica .path) -}}
 {{- end -}}
 {{- end -}}

@@ -24,6 +24,12 @@
     "model" $model.source
     "served_model_name" ($model.servedModelName | default $model.key)
     "gpus_per_replica" (max 1 (int $model.gpusPerReplica))) -}}
+{{- if ne $model.engine.kind "native" -}}
+  {{- $_ := set $args "engine" $model.engine.kind -}}
+  {{- range $name := list "command" "url" "model" "pass" -}}
+    {{- with get $model.engine $name -}}{{- $_ := set $args (printf "engine_%s" $name) . -}}{{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- include "capstan.mergeInto" (dict "into" $args "from" $model.settings) -}}
 {{- if and (gt (float64 $model.gpusPerReplica) 0.0) (lt (float64 $model.gpusPerReplica) 1.0) (not (hasKey $args "memory_fraction")) -}}
   {{- $_ := set $args "memory_fraction" (mulf 0.9 $model.gpusPerReplica) -}}
