@@ -12,7 +12,8 @@ MAX_SENTENCE = 300  # characters
 
 # Where a sentence ends and internals, or a part of the request, begin.
 INTERNALS = re.compile(
-    r"""\s*(Traceback|File "|'input'|"input"|input_value|input_type|\[type=|\(parameter=|data:image|\{'type').*"""
+    r"""\s*(Traceback|File "|'input'|"input"|input_value|input_type|\[type=|"""
+    r"""\(parameter=|data:image|\{'type').*"""
 )
 REPLACED = (
     (re.compile(r"<[^<>]*\b0x[0-9a-fA-F]+[^<>]*>"), "an object"),
