@@ -34,6 +34,7 @@ def test_its_account_may_do_no_more(default: Rendered) -> None:
         "rayclusters": ["get", "list", "patch"],
         "pods": ["get", "list"],
         "events": ["list"],
+        "jobs": ["list"],
         "secrets": ["get"],
     }
     assert found["rayservices"]["resourceNames"] == ["test"]
