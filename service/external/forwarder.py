@@ -11,6 +11,7 @@ from typing import TypeVar
 import aiohttp
 
 from service.engine.request import Request
+from service.engine.trace_context import TRACE_HEADERS
 from service.errors import ErrorCode, RequestError
 from service.external.address import Address
 from service.external.payload import Messages, PayloadBuilder, has_images
@@ -89,7 +90,9 @@ class Forwarder:
             self._session = self._address.session()
         for attempt in range(ATTEMPTS):
             try:
-                response = await self._session.post(self._address.url + PATH, data=body, headers=HEADERS)
+                response = await self._session.post(
+                    self._address.url + PATH, data=body, headers={**HEADERS, **TRACE_HEADERS.get()}
+                )
                 break
             except aiohttp.ClientConnectorError:
                 raise unreachable() from None

@@ -31,6 +31,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.traces: list[str | None] = []
         self.healthy = True
         self.proceed = threading.Event()  # `wait` goes on
         self.hung_up = threading.Event()  # a client has closed its connection
@@ -65,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.engine.bodies.append(body)
         self.engine.keys.append(self.headers.get("authorization"))
+        self.engine.traces.append(self.headers.get("traceparent"))
         self.engine.running += 1
         self.engine.most_running = max(self.engine.most_running, self.engine.running)
         try:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.engine.request import Request, Sampling, Turn
+from service.engine.trace_context import TRACE_HEADERS
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
 from service.external.engine import ExternalEngine
 from tests.support.fake_engine import TEXT, WORDS, FakeEngine
@@ -205,3 +206,18 @@ def test_the_key_of_the_server(start: Start, server: FakeEngine, tmp_path: Any) 
 
     run(ask())
     assert server.keys == ["Bearer abc"]
+
+
+def test_the_other_server_joins_the_trace(start: Start, server: FakeEngine) -> None:
+    """The other server gets the trace context of the request, and none while tracing is off."""
+    engine = start()
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def ask() -> None:
+        await engine.submit(question("hello")).result()
+        TRACE_HEADERS.set({"traceparent": traceparent})
+        await engine.submit(question("hello")).result()
+        await stopped(engine)
+
+    run(ask())
+    assert server.traces == [None, traceparent]
