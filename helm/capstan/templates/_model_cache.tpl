@@ -48,7 +48,7 @@ emptyDir: {}
 {{- if and $claim (not .existingClaim) (not (has "ReadWriteMany" .accessModes)) -}}
   {{- $workers := 0 -}}
   {{- range include "capstan.pools" $ | fromJson -}}{{- $workers = add $workers (int .max) -}}{{- end -}}
-  {{- $mounts := list (printf "%d worker pods" $workers) -}}
+  {{- $mounts := list (printf "%d worker %s" $workers (ternary "pod" "pods" (eq $workers 1))) -}}
   {{- $pods := $workers -}}
   {{- if ne $.Values.upgradeStrategy.type "None" -}}
     {{- $pods = add $pods $workers -}}
