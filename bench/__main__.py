@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench import engine, hostile, http, memory, mixed
+from bench import engine, hostile, http, memory, mixed, overload
 from bench.figures import HEADER, Figures
 
 
@@ -31,6 +31,11 @@ def main() -> None:
     watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
     attacked = kinds.add_parser("hostile", help="a server that runs, among hostile requests")
     attacked.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    flooded = kinds.add_parser("overload", help="a server that runs, with more requests than it can answer")
+    flooded.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    flooded.add_argument("--clients", type=int, default=64, help="of the load that gives the peak")
+    flooded.add_argument("--crowd", type=int, default=600, help="clients of the overload")
+    flooded.add_argument("--seconds", type=float, default=10.0, help="of each load")
     served = kinds.add_parser("http", help="a server that runs")
     served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
     served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
@@ -45,6 +50,19 @@ def main() -> None:
         )
         for row in asyncio.run(watching):
             print(row.row)
+        return
+    if arguments.kind == "overload":
+        flood = overload.measure(
+            arguments.url,
+            clients=arguments.clients,
+            crowd=arguments.crowd,
+            seconds=arguments.seconds,
+            count=arguments.count,
+            seed=arguments.seed,
+        )
+        print(overload.HEADER)
+        for outcome in asyncio.run(flood):
+            print(outcome.row)
         return
     if arguments.kind == "engine":
         found = engine.measure(arguments.seed, count=arguments.count)
