@@ -56,6 +56,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/cache/huggingface \
     XDG_CACHE_HOME=/tmp/.cache \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=service.ingress:middlewares \
     RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 \
     RAY_USAGE_STATS_ENABLED=0
 # Building an application returns 112 KB. Above Ray's default of 100 KB, the result would stay in the object store of the

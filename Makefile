@@ -14,6 +14,8 @@ export RAY_SERVE_ENABLE_HA_PROXY ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 # Our handlers never block the event loop, so running them in a second one would only add hand-overs.
 export RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD ?= 0
+# A full replica refuses before Serve spends time on the request.
+export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH ?= service.ingress:middlewares
 # Without a load balancer, there is no traffic to drain when the server stops.
 export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S ?= 0
 

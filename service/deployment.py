@@ -27,6 +27,7 @@ class Model:
     def __init__(self, settings: dict[str, Any]) -> None:
         # torch and transformers take seconds to import, and the process that imports this class only to read
         # the Serve config file needs neither.
+        from service import ingress  # noqa: PLC0415
         from service.replica import Replica  # noqa: PLC0415
 
         runtime: Any = get_runtime_context()
@@ -42,6 +43,7 @@ class Model:
             {"application": context.app_name, "replica": context.replica_tag},
         )
         self.export.start()
+        ingress.install(self.replica)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         return self.replica.application()

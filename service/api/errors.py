@@ -50,10 +50,11 @@ def render(scope: Scope, error: RequestError) -> Response:
     state.failed(error)
     body = error_body(error, state.request_id)
     status = ERRORS[error.code].status
-    return Response(body.model_dump_json(), status, _headers(error), media_type="application/json")
+    return Response(body.model_dump_json(), status, error_headers(error), media_type="application/json")
 
 
-def _headers(error: RequestError) -> dict[str, str]:
+def error_headers(error: RequestError) -> dict[str, str]:
+    """The headers of a response that says so."""
     headers = {}
     retry_after = error.retry_after or RETRY_AFTER_SECONDS.get(error.code)
     if retry_after is not None:
