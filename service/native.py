@@ -25,6 +25,7 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,
+        queue_seconds=settings.max_queue_seconds,
         preparation_threads=settings.preparation_thread_count,
         memory_fraction=settings.memory_fraction,
         cache_bytes=settings.cache_bytes,

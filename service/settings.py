@@ -147,6 +147,15 @@ class Settings(BaseSettings):
     max_waiting: int = Field(
         512, ge=0, le=100_000, description="Length of the replica's queue; the next request gets a 503."
     )
+    max_queue_seconds: float = Field(
+        5.0,
+        gt=0.0,
+        le=86_400.0,
+        description=(
+            "Seconds of work that the replica's queue may hold, by the measured speed of the model; the next "
+            "request gets a 503. `CAPSTAN_MAX_WAITING` applies too."
+        ),
+    )
     memory_fraction: float = Field(
         0.9,
         gt=0.0,

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import asdict
 
 from service.engine import device
+from service.engine.admission import queue_places
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
 from service.engine.features import FeatureCache
@@ -24,6 +25,7 @@ from service.engine.runner.choose import choose
 from service.engine.sequence import Sequence
 from service.engine.stats import EngineDescription, EngineStats, StepCounters
 from service.engine.warm_up import warm_up
+from service.engine.work import Totals, Work, WorkMeter
 from service.engine.worker import Supervised, Worker, fault
 from service.errors import EngineStopped, ErrorCode, RequestError
 from service.media.decode import ImageDecoder
@@ -33,6 +35,8 @@ logger = logging.getLogger("capstan.engine")
 
 # How long an idle engine sleeps at most, so that deadlines are met and `check` sees it alive.
 TICK_SECONDS = 0.05
+# How often the queue's length is fitted to the speed of the model.
+WEIGH_SECONDS = 0.25
 
 
 class Engine:
@@ -56,6 +60,10 @@ class Engine:
         self._gone: deque[RequestHandle] = deque()
         self._deliveries = Deliveries()
         self._steps = StepCounters()
+        self._meter = WorkMeter(options.slots)
+        self._work: Work | None = None
+        self._weighed_at = 0.0
+        self._weighing = threading.Lock()
         self._step_start = 0.0
         self._beat = time.monotonic()
 
@@ -99,6 +107,8 @@ class Engine:
 
     def check_admission(self, client: str) -> None:
         """Raise RequestError with `overloaded` where `submit` would for a request of this client now."""
+        if self._worker is not None and time.monotonic() - self._weighed_at > WEIGH_SECONDS:
+            self._weigh()
         self.requests.check_admission(client)
 
     def check(self) -> None:
@@ -132,6 +142,7 @@ class Engine:
     def stats(self) -> EngineStats:
         """Counters and gauges."""
         worker, counters = self._running_worker(), self.requests.counters
+        self._weigh()
         memory_used, memory_total = device.memory(self.loaded.device)
         return EngineStats(
             waiting=self._intake.waiting,
@@ -149,9 +160,23 @@ class Engine:
             slots_free=worker.slots - worker.active,
             memory_used=memory_used,
             memory_total=memory_total,
+            work=self._work,
             **worker.page_stats(),
             **asdict(self._steps),
         )
+
+    def _weigh(self) -> None:
+        """Measure the work, and let so many requests wait as it allows. Called on any thread."""
+        worker, steps, options = self._running_worker(), self._steps, self.options
+        finished = self.requests.counters.finished
+        queued = [len(run.prompt) for run in self.requests.waiting()]
+        with self._weighing:
+            self._weighed_at = time.monotonic()
+            totals = Totals(worker.prefilled, worker.decoded, finished, steps.steps, steps.step_seconds)
+            self._work = self._meter.observe(totals, queued, self._weighed_at)
+            places = queue_places(self._work, seconds=options.queue_seconds, most=options.max_waiting)
+            self.requests.limit = worker.slots + places
+            self.requests.retry_after = self._work.queued if self._work else None
 
     def _running_worker(self) -> Worker:
         if self._worker is None:

@@ -10,7 +10,8 @@ RunnerName = Literal["auto", "transformers", "generate"]
 class EngineOptions:
     """Bounds of an engine.
 
-    `slots` requests are decoded together and `max_waiting` more may wait. The key-value cache takes
+    `slots` requests are decoded together and `max_waiting` more may wait, but no more than `queue_seconds` of
+    work. The key-value cache takes
     `cache_bytes` on the CPU, and on a GPU what `memory_fraction` of it leaves beside the weights. A step
     reads at most `prefill_tokens` tokens of new prompts, and at most `chunk_tokens` of each while answers
     are being written, so that those do not stall. An engine whose step takes longer than `stall_seconds`
@@ -20,6 +21,7 @@ class EngineOptions:
 
     slots: int = 64
     max_waiting: int = 512
+    queue_seconds: float = 5.0
     preparation_threads: int = 2
     memory_fraction: float = 0.9
     cache_bytes: int = 512 * 2**20

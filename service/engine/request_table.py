@@ -26,12 +26,15 @@ class Counters:
 class RequestTable:
     """All requests in flight, at most `limit` of them, of which `slots` run. Used by several threads.
 
+    `retry_after` is when those that are refused may try again, in seconds.
+
     A run without anybody who waits for it is cancelled.
     """
 
     def __init__(self, limit: int, *, slots: int = 0) -> None:
         self.limit = limit
         self.slots = slots
+        self.retry_after: float | None = None
         self.counters = Counters()
         self._lock = Lock()
         self._owner: dict[RequestHandle, Sequence] = {}
@@ -62,6 +65,12 @@ class RequestTable:
         """Raise RequestError where `open` would, for who would rather know before a body is read."""
         with self._lock:
             self._check_admission(client)
+
+    def waiting(self) -> list[Sequence]:
+        """The runs that no step has worked on."""
+        with self._lock:
+            runs = set(self._owner.values())
+        return [run for run in runs if not run.timeline.running]
 
     def share(self, run: Sequence) -> bool:
         """Let those who wait for a run wait for one with the same key instead, if there is one."""
@@ -138,7 +147,7 @@ class RequestTable:
         return self._owner.pop(listener)
 
     def _check_admission(self, client: str) -> None:
-        places = Places(limit=self.limit, slots=self.slots, taken=len(self._owner))
+        places = Places(self.limit, self.slots, len(self._owner), self.retry_after)
         try:
             places.check(client, held=self._held[client])
         except RequestError:

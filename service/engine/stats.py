@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from service.engine.work import Work
+
 
 @dataclass(frozen=True, slots=True)
 class EngineDescription:
@@ -32,7 +34,7 @@ class EngineStats:
     of the key-value cache, `preempted` counts sequences that lost theirs to older ones, and `prefix_tokens`
     tokens of prompts that were in the cache already. `steps` of the model took `step_seconds` together and
     advanced `step_sequences` sequences, one counted in each of its steps. `memory_used` and `memory_total`
-    are bytes of the GPU, 0 without one.
+    are bytes of the GPU, 0 without one. `work` is None before anything was computed.
     """
 
     waiting: int
@@ -57,6 +59,7 @@ class EngineStats:
     step_sequences: int = 0
     memory_used: int = 0
     memory_total: int = 0
+    work: Work | None = None
 
 
 @dataclass

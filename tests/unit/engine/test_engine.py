@@ -198,6 +198,26 @@ def test_a_full_queue_refuses_at_once() -> None:
         assert engine.stats().refused == 1
 
 
+def test_the_queue_is_as_long_as_its_seconds_of_work() -> None:
+    """Once the speed of the model is known, no more requests wait than it computes in those seconds."""
+
+    async def overfill(engine: Engine) -> None:
+        number = 0
+        while engine.stats().work is None:
+            number += 1
+            await engine.submit(ask(f"{number}", max_tokens=200)).result()
+        generations = [engine.submit(ask(f"{n} more", max_tokens=3000, shorten=True)) for n in range(2)]
+        with pytest.raises(RequestError) as caught:
+            engine.submit(ask("4"))
+        assert "the limit is 2 (CAPSTAN_MAX_QUEUE_SECONDS" in caught.value.message
+        assert caught.value.retry_after is not None
+        for generation in generations:
+            generation.cancel()
+
+    with running(without_stops(), slots=1, max_waiting=100, queue_seconds=1e-9) as engine:
+        asyncio.run(overfill(engine))
+
+
 @pytest.mark.parametrize(
     ("request_", "field", "words"),
     [
