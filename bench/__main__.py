@@ -8,40 +8,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench import engine, hostile, http, memory, mixed, overload
+from bench import autoscaling, engine, hostile, http, memory, mixed, overload
 from bench.figures import HEADER, Figures
 
 
 def main() -> None:
     """Measure, print a table and write the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "--seed", type=int, default=int(time.time()), help="of the images; new ones by default"
-    )
-    parser.add_argument("--count", type=int, default=640, help="images of each load")
-    parser.add_argument("--out", type=Path, help="file for the figures as JSON")
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    kinds.add_parser("engine", help="the engine alone, compared with static batches of generate")
-    kinds.add_parser("pairs", help="the engine and static batches of 64 in turn, eight times")
-    pair = kinds.add_parser("mixed", help="short requests alone, then alongside a long one")
-    pair.add_argument("url", nargs="?", help="chat completions of a running server; default: an engine")
-    pair.add_argument("--model", default="embedded")
-    watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
-    watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
-    watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
-    attacked = kinds.add_parser("hostile", help="a server that runs, among hostile requests")
-    attacked.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
-    flooded = kinds.add_parser("overload", help="a server that runs, with more requests than it can answer")
-    flooded.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
-    flooded.add_argument("--clients", type=int, default=64, help="of the load that gives the peak")
-    flooded.add_argument("--crowd", type=int, default=600, help="clients of the overload")
-    flooded.add_argument("--seconds", type=float, default=10.0, help="of each load")
-    served = kinds.add_parser("http", help="a server that runs")
-    served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
-    served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
-    served.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
-    served.add_argument("--same", action="store_true", help="send one image again and again")
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
     if arguments.kind == "memory":
         watching = (
             memory.measure_engine(steps=memory.STEPS, seed=arguments.seed)
@@ -50,6 +23,9 @@ def main() -> None:
         )
         for row in asyncio.run(watching):
             print(row.row)
+        return
+    if arguments.kind == "autoscaling":
+        print(autoscaling.table())
         return
     if arguments.kind == "overload":
         flood = overload.measure(
@@ -98,6 +74,38 @@ def main() -> None:
             )
         )
     report(found, arguments.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="of the images; new ones by default"
+    )
+    parser.add_argument("--count", type=int, default=640, help="images of each load")
+    parser.add_argument("--out", type=Path, help="file for the figures as JSON")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds.add_parser("engine", help="the engine alone, compared with static batches of generate")
+    kinds.add_parser("pairs", help="the engine and static batches of 64 in turn, eight times")
+    pair = kinds.add_parser("mixed", help="short requests alone, then alongside a long one")
+    pair.add_argument("url", nargs="?", help="chat completions of a running server; default: an engine")
+    pair.add_argument("--model", default="embedded")
+    watched = kinds.add_parser("memory", help="the memory of the replica of a server that runs")
+    watched.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    watched.add_argument("--engine", action="store_true", help="of an engine alone instead, in this process")
+    attacked = kinds.add_parser("hostile", help="a server that runs, among hostile requests")
+    attacked.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    kinds.add_parser("autoscaling", help="a simulation of what to scale on")
+    flooded = kinds.add_parser("overload", help="a server that runs, with more requests than it can answer")
+    flooded.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    flooded.add_argument("--clients", type=int, default=64, help="of the load that gives the peak")
+    flooded.add_argument("--crowd", type=int, default=600, help="clients of the overload")
+    flooded.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    served = kinds.add_parser("http", help="a server that runs")
+    served.add_argument("url", nargs="?", default="http://127.0.0.1:8000/caption")
+    served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
+    served.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    served.add_argument("--same", action="store_true", help="send one image again and again")
+    return parser
 
 
 def report(found: list[Figures], out: Path | None) -> None:

@@ -11,6 +11,7 @@ from ray import get_runtime_context, serve
 
 from service import logs
 from service.api.auth.replica_count import ReplicaCount
+from service.autoscaling.policy import QUEUED, RATE
 from service.metrics.ray_export import RayExport
 from service.settings import Settings
 
@@ -55,6 +56,11 @@ class Model:
     def check_health(self) -> None:
         """Raise if the engine no longer works, so that Serve replaces the replica."""
         self.replica.engine.check()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """The work of this replica for `WorkPolicy`; nothing as long as its speed is not known."""
+        work = self.replica.engine.stats().work
+        return {} if work is None else {RATE: work.rate, QUEUED: work.queued}
 
     async def __del__(self) -> None:
         replica = getattr(self, "replica", None)

@@ -1,6 +1,7 @@
 """The rendered RayService."""
 
 import warnings
+from typing import Any
 
 import pytest
 
@@ -149,3 +150,23 @@ def test_pods_do_not_depend_on_the_chart_version(default: Rendered) -> None:
 def test_no_service_links(default: Rendered) -> None:
     """Pods get no variables of Services, which for a release called capstan look like settings."""
     assert [spec["enableServiceLinks"] for spec in (default.head, default.worker("cpu"))] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        ({}, {"policy": {"utilization": 0.7}}),
+        ({"targetUtilization": 0.5}, {"policy": {"utilization": 0.5}}),
+        ({"targetOngoingRequests": 24}, {"target_ongoing_requests": 24}),
+    ],
+    ids=["work", "utilization", "requests"],
+)
+def test_replicas_follow_the_work_or_the_requests(scaling: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The work is what is scaled on, unless a target of concurrent requests is given."""
+    models = {"a": {"autoscaling": {"maxReplicas": 2, **scaling}}}
+    config = render({"models": models, "nodePools": {"gpu": {}}}).deployment("a")["autoscaling_config"]
+    signal = {key: config[key] for key in ("policy", "target_ongoing_requests") if key in config}
+    if "policy" in signal:
+        assert signal["policy"]["policy_function"] == "service.autoscaling.policy:WorkPolicy"
+        signal["policy"] = signal["policy"]["policy_kwargs"]
+    assert signal == expected

@@ -80,9 +80,15 @@
 {{- $config := dict
     "min_replicas" .minReplicas
     "max_replicas" .maxReplicas
-    "target_ongoing_requests" .targetOngoingRequests
     "upscale_delay_s" .upscaleDelay
     "downscale_delay_s" .downscaleDelay -}}
+{{- if .targetOngoingRequests -}}
+  {{- $_ := set $config "target_ongoing_requests" .targetOngoingRequests -}}
+{{- else -}}
+  {{- $_ := set $config "policy" (dict
+      "policy_function" "service.autoscaling.policy:WorkPolicy"
+      "policy_kwargs" (dict "utilization" .targetUtilization)) -}}
+{{- end -}}
 {{- range $from, $to := dict "initialReplicas" "initial_replicas" "downscaleToZeroDelay" "downscale_to_zero_delay_s" -}}
   {{- $value := get $ $from -}}
   {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $config $to $value -}}{{- end -}}
