@@ -69,6 +69,8 @@ def start(
         **SERVE_VARIABLES,
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        # A Ray of its own: one that runs on this machine already may have other code.
+        "RAY_ADDRESS": "local",
         # The driver's own tracing would count its subprocesses as the tests'.
         "COVERAGE_PROCESS_START": "",
         **(environment or {}),
