@@ -94,8 +94,9 @@ class Forwarder:
                     self._address.url + PATH, data=body, headers={**HEADERS, **TRACE_HEADERS.get()}
                 )
                 break
-            except aiohttp.ClientConnectorError:
-                raise unreachable() from None
+            except aiohttp.ClientConnectorError as error:
+                # Once it has had the request, its end is a failure.
+                raise (failure(type(error).__name__) if attempt else unreachable()) from None
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if attempt == ATTEMPTS - 1:
                     raise failure(type(error).__name__) from None
