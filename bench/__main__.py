@@ -7,22 +7,20 @@ import platform
 import time
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
-from bench import autoscaling, engine, hostile, http, memory, mixed, overload
+from bench import autoscaling, engine, hostile, http, load, memory, mixed, overload
 from bench.figures import HEADER, Figures
 
 
 def main() -> None:
     """Measure, print a table and write the figures as JSON."""
     arguments = _parser().parse_args()
+    if arguments.kind == "load":
+        _print_loading(arguments.gigabytes, arguments.times)
+        return
     if arguments.kind == "memory":
-        watching = (
-            memory.measure_engine(steps=memory.STEPS, seed=arguments.seed)
-            if arguments.engine
-            else memory.measure(arguments.url, steps=memory.STEPS, seed=arguments.seed)
-        )
-        for row in asyncio.run(watching):
-            print(row.row)
+        _print_memory(arguments)
         return
     if arguments.kind == "autoscaling":
         print(autoscaling.table())
@@ -105,7 +103,29 @@ def _parser() -> argparse.ArgumentParser:
     served.add_argument("--model", default="embedded", help="for an address of OpenAI's API")
     served.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     served.add_argument("--same", action="store_true", help="send one image again and again")
+    cold = kinds.add_parser("load", help="a checkpoint from the disk to memory, compared with cat")
+    cold.add_argument("--gigabytes", type=float, default=4.0, help="size of the checkpoint")
+    cold.add_argument("--times", type=int, default=5, help="pairs of readings")
     return parser
+
+
+def _print_memory(arguments: argparse.Namespace) -> None:
+    """Print the memory after each number of requests."""
+    watching = (
+        memory.measure_engine(steps=memory.STEPS, seed=arguments.seed)
+        if arguments.engine
+        else memory.measure(arguments.url, steps=memory.STEPS, seed=arguments.seed)
+    )
+    for row in asyncio.run(watching):
+        print(row.row)
+
+
+def _print_loading(gigabytes: float, times: int) -> None:
+    """Print each pair of readings of a checkpoint that is written for it."""
+    with TemporaryDirectory() as directory:
+        size = int(gigabytes * load.GIBIBYTE)
+        for loading in load.measure(Path(directory), size=size, times=times):
+            print(loading, flush=True)
 
 
 def report(found: list[Figures], out: Path | None) -> None:

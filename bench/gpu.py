@@ -1,206 +1,300 @@
-"""InternVL2-8B's shape with random weights on a GPU: captions a second, and how near the card's limits.
+"""InternVL2-8B's shape with random weights on a GPU: several loads, how near the card's peaks, and vLLM.
 
-Source of the shape: the published config.json. `--small` runs the same on a CPU, to prove the script.
+`--small` runs the same on a CPU, to prove the script.
 """
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+import base64
+import io
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter, time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
 
+import aiohttp
 import numpy as np
 import torch
-from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, LlamaConfig
+from PIL import Image
 
-from bench.closed_loop import closed_loop
+from bench.closed_loop import Ask, closed_loop
 from bench.engine import streamed
 from bench.figures import HEADER, Answer, Figures
+from bench.gpu_profile import card_of, profiled
+from bench.random_checkpoint import INTERNVL2_8B, SMALL, ModelShape, write
 from bench.workload import Sample
-from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.load import load
 from service.engine.engine import Engine
-from service.engine.inputs import DecodedTurn, ModelInputs
-from service.engine.options import EngineOptions
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits, LocalDecoder
-from service.media.tiles import TileSpec, Tiling
+from service.engine.runner.fused import FusedRunner
+from service.engine.scheduler import Chunk
+from service.engine.sequence import Sequence as RunningSequence
+from service.media.decode import ImageLimits
+from service.media.sandbox.pool import DecodePool
+from service.media.sandbox.worker import Bounds
+from service.native import native_engine
+from service.settings import Settings
 
-IMAGE_TOKEN = 7
-SIDE, SMALL_SIDE = 448, 56
-QUESTION_TOKENS = 40
+DECODE_PROCESSES = 8
+DECODE_SECONDS = 10.0
+PAGE_TOKENS = 256
+VLLM_PORT = 8123
+VLLM_SECONDS = 900.0
+WARM_UP = 4
+# Columns and rows of tiles; more than one has a thumbnail too.
+GRIDS = ((1, 1), (3, 2), (4, 3))
+WORDS = (8, 512)
+CLIENTS = (1, 16, 64)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A model's shape and the work that it is given."""
+class Load:
+    """Requests of one kind: an image of a grid of tiles, a prompt of so many words, so many in flight."""
 
-    vision: InternVLVisionConfig
-    text: LlamaConfig
-    side: int
-    tiles: int
-    tokens_per_tile: int
-    answer: int
+    grid: tuple[int, int]
+    words: int
+    clients: int
 
     @property
-    def prompt(self) -> int:
-        """Tokens of a prompt, images included."""
-        return self.tiles * self.tokens_per_tile + QUESTION_TOKENS
+    def tiles(self) -> int:
+        """The tiles that the model sees."""
+        columns, rows = self.grid
+        return columns * rows + (columns * rows > 1)
+
+    def __str__(self) -> str:
+        return f"{self.tiles} tiles, {self.words} words, {self.clients} in flight"
 
 
-def internvl2_8b() -> Shape:
-    """24 layers of 1024 see, 32 of 4096 write; 13 tiles and 200 tokens a caption."""
-    return Shape(
-        vision=InternVLVisionConfig(attention_bias=True),
-        text=LlamaConfig(
-            vocab_size=92_553,
-            hidden_size=4096,
-            intermediate_size=14_336,
-            num_hidden_layers=32,
-            num_attention_heads=32,
-            num_key_value_heads=8,
-            max_position_embeddings=8192,
-        ),
-        side=SIDE,
-        tiles=13,
-        tokens_per_tile=256,
-        answer=200,
-    )
+def loads(most_tiles: int) -> list[Load]:
+    """All combinations whose images a model takes without shrinking them."""
+    return [
+        Load(grid, words, clients)
+        for grid in GRIDS
+        if grid[0] * grid[1] <= most_tiles
+        for words in WORDS
+        for clients in CLIENTS
+    ]
 
 
-def small() -> Shape:
-    """The same in small."""
-    return Shape(
-        vision=InternVLVisionConfig(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-            image_size=[SMALL_SIDE, SMALL_SIDE], attention_bias=True,
-        ),
-        text=LlamaConfig(
-            vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=512,
-        ),
-        side=SMALL_SIDE,
-        tiles=3,
-        tokens_per_tile=4,
-        answer=20,
-    )  # fmt: skip
+def photos(load_: Load, side: int, count: int) -> list[Sample]:
+    """Images of noise, all different, as JPEG files that are cut into exactly the load's tiles."""
+    rng, found = np.random.default_rng(time.time_ns()), list[Sample]()
+    columns, rows = load_.grid
+    for _ in range(count):
+        coarse = rng.integers(0, 256, (8 * rows, 8 * columns, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(coarse).resize((columns * side, rows * side)).save(file, "JPEG", quality=90)
+        found.append(Sample(file.getvalue(), ""))
+    return found
 
 
-class RandomInputs:
-    """Prompts of one length. See `InputBuilder`."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.rng = np.random.default_rng(1)
-        self.tiling = Tiling(TileSpec(shape.side, shape.tiles, thumbnail=False), shape.tokens_per_tile)
-
-    def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:  # noqa: ARG002
-        """A prompt, whatever the turns say, about their images."""
-        tiles = tuple(part for turn in turns for part in turn.content if isinstance(part, np.ndarray))
-        counts = tuple(map(len, tiles))
-        question = self.rng.integers(10, self.shape.text.vocab_size, QUESTION_TOKENS).tolist()
-        image = [IMAGE_TOKEN] * (sum(counts) * self.shape.tokens_per_tile)
-        return ModelInputs(input_ids=[*image, *question], tiles=tiles, tiles_per_image=counts)
+def prompt(load_: Load) -> str:
+    """A text of so many words."""
+    return " ".join(["red"] * load_.words)
 
 
-class NoTokenizer:
-    """Turns tokens into nothing: random weights have nothing to say."""
-
-    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:  # noqa: ARG002
-        """No text."""
-        return ""
-
-
-def build(shape: Shape, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """A model of random weights."""
-    config = InternVLConfig(
-        vision_config=shape.vision,
-        text_config=shape.text,
-        image_token_id=IMAGE_TOKEN,
-        image_seq_length=shape.tokens_per_tile,
-        tie_word_embeddings=False,
-    )
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+@contextmanager
+def running(directory: Path, *, graphs: bool, gpus: int) -> Iterator[Engine]:
+    """An engine with its decode processes."""
+    pool = DecodePool(Bounds(ImageLimits(), DECODE_SECONDS), processes=DECODE_PROCESSES)
+    given: dict[str, Any] = {
+        "model": str(directory), "cuda_graphs": graphs, "preparation_threads": DECODE_PROCESSES,
+    }  # fmt: skip
     try:
-        with torch.device(device):
-            model = InternVLForConditionalGeneration(config)
+        engine = native_engine(Settings(**given), gpus, pool)
+        engine.start()
+        pool.wait_until_ready()
+        try:
+            yield engine
+        finally:
+            engine.close(10)
     finally:
-        torch.set_default_dtype(default)
-    model.eval().requires_grad_(requires_grad=False)
-    return LoadedModel(
-        name="random", revision=None, architecture="internvl", model=model, tokenizer=NoTokenizer(),
-        inputs=RandomInputs(shape), stop_ids=frozenset(), pad_id=0,
-        context_length=shape.text.max_position_embeddings, device=device, dtype=dtype,
-    )  # fmt: skip
+        pool.close()
 
 
-class RandomTiles(LocalDecoder):
-    """As many tiles as there may be of every file, all new."""
-
-    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-        """See `ImageDecoder`."""
-        size = (spec.max_tiles, spec.size, spec.size, 3)
-        return np.random.default_rng(list(data)).integers(0, 256, size, np.uint8)
-
-
-async def in_flight(engine: Engine, shape: Shape, *, clients: int, count: int) -> Figures:
-    """Captions a second with `clients` in flight."""
-    work = [Sample(f"{time()} {number}".encode(), "") for number in range(count)]
+def asker(engine: Engine, load_: Load, tokens: int) -> Ask:
+    """Asks an engine, reading along."""
 
     async def ask(sample: Sample) -> Answer:
-        turn = Turn("user", (EncodedImage(sample.file), "?"))
-        return await streamed(engine, Request((turn,), Sampling(shape.answer)))
+        turn = Turn("user", (EncodedImage(sample.file), prompt(load_)))
+        return await streamed(engine, Request((turn,), Sampling(tokens)))
 
-    return await closed_loop(f"{clients} in flight", ask, work, clients=clients, warm=1)
+    return ask
 
 
-def limits(engine: Engine, shape: Shape, loaded: LoadedModel, *, peak_flops: float, peak_bytes: float) -> str:
-    """Model FLOP utilization of reading a prompt, and bytes a second of writing one answer."""
-    weights = sum(parameter.numel() for parameter in loaded.model.get_decoder().parameters())
+def vllm_asker(session: aiohttp.ClientSession, load_: Load, tokens: int) -> Ask:
+    """Asks a vLLM server for the same, reading along."""
 
-    async def once(tokens: int) -> float:
-        turn = Turn("user", (EncodedImage(f"{time()}".encode()), "?"))
-        start = perf_counter()
-        await engine.submit(Request((turn,), Sampling(tokens))).result()
-        return perf_counter() - start
+    async def ask(sample: Sample) -> Answer:
+        url = "data:image/jpeg;base64," + base64.b64encode(sample.file).decode()
+        content = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": prompt(load_)},
+        ]
+        body = {
+            "model": "random",
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        start, first = perf_counter(), None
+        address = f"http://127.0.0.1:{VLLM_PORT}/v1/chat/completions"
+        async with session.post(address, json=body) as response:
+            if response.status != 200:
+                raise RuntimeError(f"status {response.status}")
+            async for _ in _events(response):
+                first = first or perf_counter() - start
+        return Answer("", tokens, perf_counter() - start, first)
 
-    async def several(tokens: int) -> float:
-        return min([await once(tokens) for _ in range(3)])
+    return ask
 
-    first, whole = asyncio.run(several(1)), asyncio.run(several(shape.answer))
-    flops = 2 * weights * shape.prompt / first
-    read = weights * loaded.dtype.itemsize * (shape.answer - 1) / max(whole - first, 1e-9)
-    return (
-        f"first token after {1000 * first:.0f} ms, images included: {flops / 1e12:.1f} TFLOP/s of the "
-        f"language model, {flops / peak_flops:.1%} of the card\n"
-        f"decoding alone reads {read / 1e9:.0f} GB/s of weights, {read / peak_bytes:.1%} of the card"
-    )
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, object]]:
+    """Events of a stream that hold text."""
+    async for line in response.content:
+        data = line.decode().removeprefix("data: ").strip()
+        if data and data != "[DONE]":
+            event = json.loads(data)
+            if event["choices"] and event["choices"][0]["delta"].get("content"):
+                yield event
+
+
+@contextmanager
+def vllm_server(directory: Path) -> Iterator[None]:
+    """`vllm serve` on the same checkpoint."""
+    command = ["vllm", "serve", str(directory), "--served-model-name", "random", "--port", str(VLLM_PORT)]
+    server = subprocess.Popen([*command, "--max-model-len", "8192"])  # noqa: S603
+    try:
+        asyncio.run(_until_healthy(server))
+        yield
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+async def _until_healthy(server: subprocess.Popen[bytes]) -> None:
+    deadline = perf_counter() + VLLM_SECONDS
+    async with aiohttp.ClientSession() as session:
+        while perf_counter() < deadline:
+            if server.poll() is not None:
+                raise RuntimeError(f"vllm serve ended with status {server.returncode}; its output says why")
+            try:
+                async with session.get(f"http://127.0.0.1:{VLLM_PORT}/health") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(1)
+    raise TimeoutError(f"vllm serve was not healthy within {VLLM_SECONDS:.0f} s")
+
+
+def measure(engine: Engine, shape: ModelShape, chosen: Sequence[Load], tokens: int) -> Iterator[Figures]:
+    """An engine under each load, after a few requests to warm up."""
+    for one in chosen:
+        work = photos(one, shape.side, WARM_UP + max(8, 4 * one.clients))
+        ask = asker(engine, one, tokens)
+        yield asyncio.run(closed_loop(f"{one}", ask, work, clients=one.clients, warm=WARM_UP))
+
+
+async def measure_vllm(shape: ModelShape, chosen: Sequence[Load], tokens: int) -> list[Figures]:
+    """A vLLM server under each load."""
+    found = []
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for one in chosen:
+            work = photos(one, shape.side, WARM_UP + max(8, 4 * one.clients))
+            ask = vllm_asker(session, one, tokens)
+            found.append(await closed_loop(f"vLLM, {one}", ask, work, clients=one.clients, warm=WARM_UP))
+    return found
+
+
+def chunks(count: int, *, start: int, end: int) -> list[Chunk]:
+    """Sequences of `end` tokens of which all from `start` on are computed, each with pages of its own."""
+    pages = -(-end // PAGE_TOKENS)
+    return [
+        Chunk(
+            RunningSequence(
+                Request((), Sampling(1)),
+                prompt=[3] * end,
+                limit=1,
+                pages=list(range(number * pages, (number + 1) * pages)),
+            ),
+            start,
+            end,
+        )
+        for number in range(count)
+    ]
+
+
+def steps(directory: Path) -> Iterator[str]:
+    """Single steps of the fused runner: where their time goes, and the shares of the card's peaks."""
+    name = torch.cuda.get_device_name()
+    card, runner = card_of(name), FusedRunner(load(str(directory), device=torch.device("cuda", 0)))
+    weights = sum(layer.nbytes for layer in _weights(runner))
+    runner.allocate(64 * 16, PAGE_TOKENS)
+    with torch.inference_mode():
+        for count, start, end in ((1, 2047, 2048), (16, 2047, 2048), (64, 2047, 2048), (1, 0, 4096)):
+            work = chunks(count, start=start, end=end)
+            found = profiled(lambda work=work: runner.run(work))  # type: ignore[misc]
+            torch.cuda.synchronize()
+            begin = perf_counter()
+            for _ in range(10):
+                runner.run(work)
+            torch.cuda.synchronize()
+            seconds = (perf_counter() - begin) / 10
+            tokens = count * (end - start)
+            line = f"{name}: {count} x {end - start} tokens after {start}: {1000 * seconds:.2f} ms; {found}"
+            if card is not None:
+                flops = 2 * weights / 2 * tokens / seconds / card.flops
+                line += (
+                    f"; {weights / seconds / card.bytes:.0%} of the memory's peak, {flops:.0%} of the FLOPs'"
+                )
+            yield line
+
+
+def _weights(runner: FusedRunner) -> Iterator[torch.Tensor]:
+    model = runner.language_model
+    for layer in model.layers:
+        yield from (one.weight for one in (layer.qkv, layer.out, layer.gate_up, layer.down))
+    yield model.head.weight
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a small model on the CPU")
-    parser.add_argument("--peak-tflops", type=float, default=989.0, help="dense bfloat16; H100 and H200: 989")
-    parser.add_argument("--peak-gigabytes", type=float, default=4800.0, help="memory, a second; H200: 4800")
+    parser.add_argument("--small", action="store_true", help="a small model on the CPU, one load")
+    parser.add_argument("--tokens", type=int, default=200, help="of each answer")
     parser.add_argument("--no-graphs", action="store_true", help="without CUDA graphs, to see what they give")
     arguments = parser.parse_args()
-    shape = small() if arguments.small else internvl2_8b()
-    device = torch.device("cpu" if arguments.small else "cuda")
-    loaded = build(shape, device, torch.float32 if arguments.small else torch.bfloat16)
-    options = EngineOptions(preparation_threads=8, cuda_graphs=not arguments.no_graphs)
-    engine = Engine(loaded, decoder=RandomTiles(ImageLimits()), options=options)
-    engine.start()
-    print(engine.describe())
-    print(HEADER)
-    try:
-        for clients in (1, 16, 64):
-            figures = asyncio.run(in_flight(engine, shape, clients=clients, count=max(8, 4 * clients)))
-            print(figures.row, flush=True)
-        peaks = {"peak_flops": arguments.peak_tflops * 1e12, "peak_bytes": arguments.peak_gigabytes * 1e9}
-        print(limits(engine, shape, loaded, **peaks))
-    finally:
-        engine.close(10)
+    shape = SMALL if arguments.small else INTERNVL2_8B
+    chosen = loads(shape.tiles)[1:2] if arguments.small else loads(shape.tiles)
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        write(directory, shape)
+        print(HEADER)
+        with running(directory, graphs=not arguments.no_graphs, gpus=int(not arguments.small)) as engine:
+            for figures in measure(engine, shape, chosen, arguments.tokens):
+                print(figures.row, flush=True)
+            print(engine.describe())
+        if arguments.small:
+            return
+        for line in steps(directory):
+            print(line)
+        if shutil.which("vllm") is None:
+            print("vllm is not installed: no comparison")
+            return
+        with vllm_server(directory):
+            for figures in asyncio.run(measure_vllm(shape, chosen, arguments.tokens)):
+                print(figures.row, flush=True)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ class Engine:
             cache_bytes=worker.cache_bytes,
             dtype=str(self.loaded.dtype).removeprefix("torch."),
             device=str(self.loaded.device),
+            startup_seconds=dict(self.loaded.seconds),
         )
 
     def tiling(self) -> Tiling | None:

@@ -1,6 +1,7 @@
 """What an engine tells of itself."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from service.engine.work import Work
@@ -13,6 +14,7 @@ class EngineDescription:
     `runner` is how the model is run, `slots` how many requests are decoded together, `context_length` the
     tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size. An engine
     of another `kind` is another server, which is named by `runner` and may not say the rest.
+    `startup_seconds` says how long each phase of the start took: download, read, place, profile, capture.
     """
 
     runner: str
@@ -22,6 +24,7 @@ class EngineDescription:
     dtype: str | None
     device: str | None
     kind: Literal["native", "command", "url"] = "native"
+    startup_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

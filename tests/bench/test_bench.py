@@ -57,11 +57,11 @@ def test_a_gpu_s_measurement_in_small(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is to run on a GPU runs on the CPU with a small model."""
-    monkeypatch.setattr("sys.argv", ["gpu", "--small"])
+    monkeypatch.setattr("sys.argv", ["gpu", "--small", "--tokens", "8"])
     gpu.main()
     said = capsys.readouterr().out
-    assert "| 64 in flight |" in said
-    assert "% of the card" in said
+    assert "| 1 tiles, 8 words, 16 in flight |" in said
+    assert "| 0 |" in said, "a request failed"
 
 
 @pytest.mark.service

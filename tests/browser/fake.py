@@ -83,7 +83,13 @@ class FakeEngine:
 
     def describe(self) -> Any:
         return SimpleNamespace(
-            kind="native", runner="fused", device="cuda:0", dtype="bfloat16", slots=64, context_length=8192
+            kind="native",
+            runner="fused",
+            device="cuda:0",
+            dtype="bfloat16",
+            slots=64,
+            context_length=8192,
+            startup_seconds={},
         )
 
 

@@ -68,5 +68,6 @@ def _card(backend: Backend) -> ModelCard:
             dtype=engine.dtype,
             max_concurrent_sequences=engine.slots,
             context_length=engine.context_length,
+            startup_seconds=dict(engine.startup_seconds),
         ),
     )

@@ -23,6 +23,10 @@ class Engine(BaseModel):
         description="Most tokens of prompt and answer together; null if another server does not say.",
         examples=[8192],
     )
+    startup_seconds: dict[str, float] = Field(
+        description="Seconds of each phase of the replica's start; skipped phases are absent.",
+        examples=[{"download": 0.0, "read": 14.2, "place": 1.3, "profile": 2.1, "capture": 6.0}],
+    )
 
 
 class ModelCard(BaseModel):

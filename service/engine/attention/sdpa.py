@@ -1,6 +1,6 @@
 """The backend for the CPU, and for what `varlen` cannot do: torch's SDPA on views of the cache.
 
-In a page the tokens of each head are neighbours. Sequences that fit in a page each are the rows of one view
+In a page the tokens of each head are neighbors. Sequences that fit in a page each are the rows of one view
 of the cache; the pages of a longer one are gathered. Gathering the short ones too would cost as much as
 attention itself.
 

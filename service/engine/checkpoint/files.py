@@ -1,6 +1,11 @@
 """The weight files of a checkpoint: which there are, and what their headers say."""
 
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -16,34 +21,46 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
-# Bytes of an element by the names that safetensors uses.
+# Number formats by the names that safetensors uses. The file begins with the header's length.
 # Source: https://github.com/huggingface/safetensors#format
-ITEM_BYTES = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "I16": 2,
-    "U16": 2,
-    "F16": 2,
-    "BF16": 2,
-    "I32": 4,
-    "U32": 4,
-    "F32": 4,
-    "I64": 8,
-    "U64": 8,
-    "F64": 8,
+TYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I16": torch.int16,
+    "U16": torch.uint16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "U32": torch.uint32,
+    "F32": torch.float32,
+    "I64": torch.int64,
+    "U64": torch.uint64,
+    "F64": torch.float64,
 }
+LENGTH_BYTES = 8
+
+# A tensor is read in blocks of so many bytes, by so many threads for all tensors of a checkpoint: one thread
+# waits for the disk where several keep it busy.
+BLOCK_BYTES = 16 * 2**20
+READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor in a file, not read yet. `view` is a safetensors slice."""
+    """A tensor in a file, not read yet. `view` is a safetensors slice of it.
+
+    Its bytes begin at `offset` of the file of `descriptor`; `readers` read them.
+    """
 
     view: Any
     shape: tuple[int, ...]
     kind: str
+    descriptor: int
+    offset: int
+    readers: ThreadPoolExecutor
 
     @property
     def elements(self) -> int:
@@ -53,12 +70,35 @@ class StoredTensor:
     @property
     def item_bytes(self) -> int:
         """Bytes of a number in the file."""
-        return ITEM_BYTES.get(self.kind, 4)
+        return TYPES[self.kind].itemsize if self.kind in TYPES else 4
 
     @property
     def stored_bytes(self) -> int:
         """Bytes in the file."""
         return self.elements * self.item_bytes
+
+    def read(self, *, pinned: bool) -> torch.Tensor:
+        """The whole tensor in memory of its own, pinned for a GPU. Raises CheckpointError at a short file.
+
+        Unlike a mapped file this leaves no second copy in the process' memory.
+        """
+        if self.kind not in TYPES:
+            found: torch.Tensor = self.view[...]
+            return found
+        tensor = torch.empty(self.shape, dtype=TYPES[self.kind], pin_memory=pinned)
+        if tensor.numel():
+            array: Any = tensor.view(-1).view(torch.uint8).numpy()
+            target = memoryview(array)
+            list(self.readers.map(partial(self._read_block, target), range(0, len(target), BLOCK_BYTES)))
+        return tensor
+
+    def _read_block(self, target: memoryview, begin: int) -> None:
+        end = min(begin + BLOCK_BYTES, len(target))
+        while begin < end:
+            count = os.preadv(self.descriptor, [target[begin:end]], self.offset + begin)
+            if not count:
+                raise CheckpointError("a weight file became shorter while it was read; copy it again")
+            begin += count
 
     def bytes_as(self, dtype: torch.dtype) -> int:
         """Bytes in memory once floating-point numbers are in `dtype`."""
@@ -70,7 +110,8 @@ class WeightFiles:
     """The open weight files of a checkpoint. Use as a context manager; closing ends all views."""
 
     def __init__(self, directory: Path) -> None:
-        self._open: list[Any] = []
+        self._undo = ExitStack()
+        self._readers = self._undo.enter_context(ThreadPoolExecutor(READERS, "weights"))
         self.tensors: dict[str, StoredTensor] = {}
         try:
             for name in _shards(directory):
@@ -89,12 +130,17 @@ class WeightFiles:
             ) from error
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"weight file {name} is damaged or cut short ({error}); copy it anew"
+                f"weight file {name} is damaged or cut short ({error}); copy it again"
             ) from error
-        self._open.append(file)
+        self._undo.push(file)
+        plain = self._undo.enter_context((directory / name).open("rb"))
+        length = int.from_bytes(plain.read(LENGTH_BYTES), "little")
+        header, begin = json.loads(plain.read(length)), LENGTH_BYTES + length
         for key in file.keys():  # noqa: SIM118 - not a mapping
-            view = file.get_slice(key)
-            self.tensors[key] = StoredTensor(view, tuple(view.get_shape()), view.get_dtype())
+            view, offset = file.get_slice(key), begin + header[key]["data_offsets"][0]
+            self.tensors[key] = StoredTensor(
+                view, tuple(view.get_shape()), view.get_dtype(), plain.fileno(), offset, self._readers
+            )
 
     def bytes_as(self, dtype: torch.dtype) -> int:
         """Bytes that all tensors take in memory."""
@@ -107,9 +153,7 @@ class WeightFiles:
 
     def close(self) -> None:
         """Let go of the files."""
-        for file in self._open:
-            file.__exit__(None, None, None)
-        self._open.clear()
+        self._undo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +172,7 @@ def _shards(directory: Path) -> list[str]:
     if index is not None:
         names = index.get("weight_map")
         if not isinstance(names, dict) or not names:
-            raise CheckpointError(f"{INDEX} of the checkpoint has no weight_map; copy it anew")
+            raise CheckpointError(f"{INDEX} of the checkpoint has no weight_map; copy it again")
         return sorted({_plain(str(name)) for name in names.values()})
     pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
     if pickles:
@@ -144,5 +188,5 @@ def _shards(directory: Path) -> list[str]:
 def _plain(name: str) -> str:
     """A shard's name. Raises CheckpointError for one that leads out of the checkpoint's directory."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise CheckpointError(f"{INDEX} names a weight file {name!r} outside the checkpoint; copy it anew")
+        raise CheckpointError(f"{INDEX} names a weight file {name!r} outside the checkpoint; copy it again")
     return name

@@ -79,7 +79,9 @@ def vision_config(config: InternVLConfig) -> InternVLVisionConfig:
     """The part of the configuration that is about the vision tower."""
     found = config.vision_config
     if not isinstance(found, InternVLVisionConfig):
-        raise CheckpointError(f"vision_config of config.json is no InternVL one, but {found!r}; copy it anew")
+        raise CheckpointError(
+            f"vision_config of config.json is no InternVL one, but {found!r}; copy it again"
+        )
     return found
 
 

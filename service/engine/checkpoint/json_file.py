@@ -25,7 +25,7 @@ def read_if_there(directory: Path, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{name} of the checkpoint cannot be read: {error}; copy it anew") from error
+        raise CheckpointError(f"{name} of the checkpoint cannot be read: {error}; copy it again") from error
     if not isinstance(parsed, dict):
-        raise CheckpointError(f"{name} of the checkpoint is no JSON object; copy it anew")
+        raise CheckpointError(f"{name} of the checkpoint is no JSON object; copy it again")
     return parsed

@@ -15,17 +15,21 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.checkpoint.original import plan_original
 from service.engine.checkpoint.other import plan_other
 from service.engine.checkpoint.plan import Plan
-from service.engine.checkpoint.progress import size
-from service.engine.checkpoint.room import refuse_too_large
+from service.engine.checkpoint.progress import size, timed
 from service.engine.checkpoint.source import locate
 from service.engine.checkpoint.stops import pad_id
 from service.engine.checkpoint.weights import load_weights, quiet
 from service.engine.device import free_bytes
-from service.errors import CheckpointError
+from service.errors import CheckpointError, DeviceError
 
 logger = logging.getLogger("capstan.checkpoint")
 
 CONFIG = "config.json"
+
+# Needed in addition to the weights: tensors that are being converted, the libraries' own memory, activations
+# of one request.
+EXTRA_SHARE = 0.05
+EXTRA_BYTES = {"cuda": 512 * 2**20, "cpu": 64 * 2**20}
 
 
 def load(
@@ -48,25 +52,28 @@ def load(
     start = time.monotonic()
     device = device or torch.device("cpu")
     precision = choose(dtype, device)
-    directory = locate(name, revision)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "download"):
+        directory = locate(name, revision)
     plan = _plan(directory, max_tiles)
     with WeightFiles(directory) as files:
         needed = files.bytes_as(precision)
         # Shards on the CPU share one memory; each GPU has its own.
         share = needed if device.type == "cpu" else needed // shards
-        refuse_too_large(share, free_bytes(device), precision, device)
-        model = load_weights(
-            plan.model_class,
-            plan.config,
-            files,
-            generation=plan.generation,
-            dtype=precision,
-            device=device,
-            attention=attention,
-            shards=shards,
-        )
-    _tell(name, model, precision, device, time.monotonic() - start)
-    return _loaded(plan, model, name, revision, device=device, dtype=precision)
+        _refuse_too_large(share, free_bytes(device), precision, device)
+        with timed(seconds, "read"):
+            model = load_weights(
+                plan.model_class,
+                plan.config,
+                files,
+                generation=plan.generation,
+                dtype=precision,
+                device=device,
+                attention=attention,
+                shards=shards,
+            )
+    _log(name, model, precision, device, time.monotonic() - start)
+    return _loaded(plan, model, name, revision, device=device, dtype=precision, seconds=seconds)
 
 
 def outline(
@@ -96,6 +103,7 @@ def _loaded(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    seconds: dict[str, float] | None = None,
 ) -> LoadedModel:
     return LoadedModel(
         name=name,
@@ -109,6 +117,7 @@ def _loaded(
         context_length=plan.context_length,
         device=device,
         dtype=dtype,
+        seconds=seconds or {},
     )
 
 
@@ -116,7 +125,7 @@ def _plan(directory: Path, max_tiles: int | None) -> Plan:
     """Choose the layout by the model type of config.json."""
     raw = json_file.read(directory, CONFIG, what="which says what the model is")
     if "quantization_config" in raw:
-        raise CheckpointError("checkpoint is quantised, which is not supported; serve the unquantised one")
+        raise CheckpointError("checkpoint is quantized, which is not supported; serve the unquantized one")
     kind = raw.get("model_type")
     if kind == "internvl":
         return plan_internvl(directory, raw, max_tiles)
@@ -125,9 +134,19 @@ def _plan(directory: Path, max_tiles: int | None) -> Plan:
     return plan_other(directory, raw)
 
 
-def _tell(
-    name: str, model: PreTrainedModel, dtype: torch.dtype, device: torch.device, seconds: float
-) -> None:
+def _refuse_too_large(needed: int, free: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Raise DeviceError where weights of `needed` bytes and what comes with them exceed `free` bytes."""
+    total = int(needed * (1 + EXTRA_SHARE)) + EXTRA_BYTES.get(device.type, EXTRA_BYTES["cpu"])
+    if total <= free:
+        return
+    where = "memory of the CPU or its cgroup" if device.type == "cpu" else f"memory of {device}"
+    raise DeviceError(
+        f"weights in {name_of(dtype)} need {size(total)}, but {size(free)} of the {where} are free; "
+        "give the replica more memory, choose a dtype of fewer bytes, or serve a smaller model"
+    )
+
+
+def _log(name: str, model: PreTrainedModel, dtype: torch.dtype, device: torch.device, seconds: float) -> None:
     parameters = list(model.parameters())
     count = sum(parameter.numel() for parameter in parameters)
     memory = sum(parameter.numel() * parameter.element_size() for parameter in parameters)

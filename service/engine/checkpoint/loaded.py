@@ -1,6 +1,6 @@
 """A model that is in memory and checked, with everything that is needed to talk to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ class LoadedModel:
     `architecture` is "internvl" where tiles become `image_seq_length` embeddings each at `image_token_id`
     and the language model is a plain decoder, else "other": such a model is run only through its own
     `generate`. `context_length` bounds prompt and answer together, in tokens.
+    `seconds` says how long each phase of the start took; further ones are added as they end.
     """
 
     name: str
@@ -30,3 +31,4 @@ class LoadedModel:
     context_length: int
     device: torch.device
     dtype: torch.dtype
+    seconds: dict[str, float] = field(default_factory=dict, kw_only=True)

@@ -90,7 +90,7 @@ def _translate_vision(config: dict[str, Any]) -> InternVLVisionConfig:
 def _part(config: dict[str, Any], key: str) -> dict[str, Any]:
     part = config.get(key)
     if not isinstance(part, dict):
-        raise CheckpointError(f"config.json has no {key}; copy the file anew from the model's repository")
+        raise CheckpointError(f"config.json has no {key}; copy the file again from the model's repository")
     return part
 
 

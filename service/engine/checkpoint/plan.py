@@ -44,7 +44,7 @@ def describing(what: str) -> Iterator[None]:
         yield
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"config.json does not describe {what} model: {_flat(error)}; copy it anew"
+            f"config.json does not describe {what} model: {_flat(error)}; copy it again"
         ) from error
 
 

@@ -1,14 +1,15 @@
-"""Progress of a long transfer, told in the log."""
+"""Progress of a long transfer, in the log."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger("capstan.checkpoint")
 
 LINE_SECONDS = 5.0
-# Small steps are told only where they take time, so that a fast load is one line and not ten.
+# Small steps are logged only where they take time, so that a fast load is one line and not ten.
 STEP_SECONDS = 1.0
 STEP = 0.1
 
@@ -24,8 +25,8 @@ class Progress:
         self._verb = verb
         self._clock = clock
         self._lock = threading.Lock()
-        self._start = self._told_at = clock()
-        self._told = 0
+        self._start = self._logged_at = clock()
+        self._logged = 0
 
     @property
     def seconds(self) -> float:
@@ -37,17 +38,27 @@ class Progress:
         with self._lock:
             self.done += count
             if self._due():
-                self._told, self._told_at = self.done, self._clock()
+                self._logged, self._logged_at = self.done, self._clock()
                 logger.info("%s %s", self._verb, str(self))  # as it is now, not when the line is written
 
     def _due(self) -> bool:
-        silent = self._clock() - self._told_at
-        step = self.done - self._told >= STEP * self.total
+        silent = self._clock() - self._logged_at
+        step = self.done - self._logged >= STEP * self.total
         return silent >= LINE_SECONDS or (step and silent >= STEP_SECONDS)
 
     def __str__(self) -> str:
         percent = 100 * self.done // self.total if self.total else 100
         return f"{size(self.done)} of {size(self.total)} ({percent} %) in {self.seconds:.0f} s"
+
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Add the time within to the seconds of a phase of the start."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[phase] = round(seconds.get(phase, 0.0) + time.monotonic() - start, 3)
 
 
 def size(count: float) -> str:

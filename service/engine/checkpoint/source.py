@@ -95,7 +95,7 @@ def _reason(error: Exception) -> str:
         return (
             f"was refused by the hub with status {error.response.status_code}; check HF_TOKEN, or try later"
         )
-    return f"cannot be stored: {getattr(error, 'strerror', None) or error}; make room at HF_HOME"
+    return f"cannot be stored: {getattr(error, 'strerror', None) or error}; free disk space at HF_HOME"
 
 
 class LoggedBar(tqdm):  # type: ignore[misc]

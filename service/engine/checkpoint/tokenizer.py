@@ -33,7 +33,7 @@ def load_tokenizer(directory: Path) -> TokenizersBackend:
         with quiet():
             tokenizer = _remote(directory, config) if "auto_map" in config else _standard(directory)
     except Exception as error:
-        raise CheckpointError(f"tokenizer of the checkpoint cannot be read: {error}; copy it anew") from error
+        raise CheckpointError(f"tokenizer of the checkpoint is unreadable: {error}; copy it again") from error
     if not isinstance(tokenizer, TokenizersBackend):
         raise CheckpointError(
             f"tokenizer {type(tokenizer).__name__} has no fast form; add a {FAST} to the checkpoint"

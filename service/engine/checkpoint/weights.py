@@ -20,14 +20,18 @@ DERIVED = ("rotary_emb.inv_freq", "position_ids")
 
 
 class CountedTensor:
-    """A stored tensor that is read when it is indexed, as transformers does, and tells the progress."""
+    """A stored tensor that is read when it is indexed, as transformers' threads do, and counted as read.
 
-    def __init__(self, stored: StoredTensor, progress: Progress) -> None:
+    A whole one is read straight into the memory of the parameter, or into pinned memory for a GPU.
+    """
+
+    def __init__(self, stored: StoredTensor, progress: Progress, *, pinned: bool) -> None:
         self._stored = stored
         self._progress = progress
+        self._pinned = pinned
 
     def __getitem__(self, index: object) -> torch.Tensor:
-        tensor: torch.Tensor = self._stored.view[index]
+        tensor = self._stored.read(pinned=self._pinned) if index is ... else self._stored.view[index]
         self._progress.add(tensor.numel() * self._stored.item_bytes)
         return tensor
 
@@ -56,7 +60,8 @@ def load_weights(
     transformers only warns and fills in random numbers.
     """
     progress = Progress("read", files.stored_bytes)
-    state = {name: CountedTensor(stored, progress) for name, stored in files.tensors.items()}
+    pinned = device.type == "cuda"
+    state = {name: CountedTensor(one, progress, pinned=pinned) for name, one in files.tensors.items()}
     with quiet():
         try:
             loaded: Any = model_class.from_pretrained(
@@ -90,7 +95,7 @@ def _refuse_misfits(report: dict[str, Any]) -> None:
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"checkpoint has no tensor for {_listed(missing)}, which would be left random; "
-            "copy all weight files anew"
+            "copy all weight files again"
         )
     if unused := sorted(report["unexpected_keys"]):
         raise CheckpointError(
@@ -107,11 +112,11 @@ def _refuse_twice(model: PreTrainedModel, files: WeightFiles) -> None:
     Tied parameters count twice, since a checkpoint may hold both.
     """
     stored = sum(tensor.elements for name, tensor in files.tensors.items() if not name.endswith(DERIVED))
-    room = sum(tensor.numel() for tensor in model.state_dict().values())
-    if stored > room:
+    held = sum(tensor.numel() for tensor in model.state_dict().values())
+    if stored > held:
         raise CheckpointError(
-            f"weight files hold {stored} numbers, but the model has {room}, so some tensors are there twice "
-            "under two names; copy all weight files anew into an empty directory"
+            f"weight files hold {stored} numbers, but the model has {held}, so some tensors are there twice "
+            "under two names; copy all weight files again into an empty directory"
         )
 
 

@@ -44,7 +44,7 @@ class InternVLInputs:
         self.image = image
         self._template = template
         self._vocabulary = vocabulary
-        # The shapes of conversations are few; their templates are rendered and tokenised once.
+        # The shapes of conversations are few; their templates are rendered and tokenized once.
         self._skeleton = lru_cache(maxsize=SHAPES_KEPT)(self._make_skeleton)
 
     @property

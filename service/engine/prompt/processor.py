@@ -21,7 +21,7 @@ BREAK = "\u200b"
 class ProcessorInputs:
     """Builds inputs with a transformers processor. Safe to call from several threads, one at a time.
 
-    transformers sets options on the shared tokenizer at each call, hence the lock.
+    transformers sets options on the shared tokenizer at each call, so calls take a lock.
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:

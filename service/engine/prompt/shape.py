@@ -23,7 +23,7 @@ class Conversation:
 def take_apart(turns: Sequence[DecodedTurn]) -> Conversation:
     """Part shape and content.
 
-    Neighbouring texts become one, so that two harmless halves cannot meet in the prompt as a special token.
+    Neighboring texts become one, so that two harmless halves cannot meet in the prompt as a special token.
     """
     shape: list[tuple[Role, tuple[Kind, ...]]] = []
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""A rendered template, tokenised as far as it can be before texts and images are known."""
+"""A rendered template, tokenized as far as it can be before texts and images are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ class Vocabulary:
     """Encodes markup with its special tokens and text without them. Safe to use from several threads.
 
     It works on a copy of the tokenizer's backend, since transformers sets options on the shared one at each
-    call. `control` are further tokens to be kept from users, beside those that the tokenizer calls special.
+    call. `control` are tokens to be kept from users in addition to those that the tokenizer calls special.
     """
 
     def __init__(self, tokenizer: TokenizersBackend, *, control: Iterable[str] = ()) -> None:

@@ -8,6 +8,7 @@ import torch
 from service.engine.attention.varlen import flash_serves
 from service.engine.batching import BatchWorker
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.progress import timed
 from service.engine.device import free_bytes
 from service.engine.features import FeatureCache, FeatureShape
 from service.engine.options import EngineOptions
@@ -32,14 +33,16 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         return ParallelWorker(loaded, silence_seconds=options.stall_seconds)
     if options.runner == "generate":
         return GenerateWorker(loaded)
-    runner = _runner(loaded, options)
-    if loaded.architecture == "internvl":
-        # First: on a GPU the key-value cache takes what is left.
-        features.allocate(_feature_shape(loaded))
-    budget = cache_budget(runner, loaded, options)
+    with timed(loaded.seconds, "place"):
+        runner = _runner(loaded, options)
+        if loaded.architecture == "internvl":
+            # First: on a GPU the key-value cache takes what is left.
+            features.allocate(_feature_shape(loaded))
+    with timed(loaded.seconds, "profile"):
+        budget = cache_budget(runner, loaded, options)
     if budget < LEAST_CONTEXT * runner.token_bytes:
         raise DeviceError(
-            f"the key-value cache has room for {budget // runner.token_bytes} tokens ({budget} B); it needs "
+            f"the key-value cache holds {budget // runner.token_bytes} tokens ({budget} B); it needs "
             f"{LEAST_CONTEXT}; raise CAPSTAN_CACHE_BYTES or CAPSTAN_MEMORY_FRACTION, or take a larger GPU"
         )
     worker = BatchWorker(
@@ -53,7 +56,8 @@ def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) 
         chunk_tokens=options.chunk_tokens,
         features=features,
     )
-    runner.capture(worker.slots)
+    with timed(loaded.seconds, "capture"):
+        runner.capture(worker.slots)
     return worker
 
 

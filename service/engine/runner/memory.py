@@ -38,7 +38,7 @@ class Cuda(Protocol):
     """What is asked of `torch.cuda`; a test gives its own."""
 
     def mem_get_info(self, device: torch.device, /) -> tuple[int, int]:
-        """Free and total bytes of a GPU, whoever uses them."""
+        """Free and total bytes of a GPU, in all its processes."""
         ...
 
     def memory_reserved(self, device: torch.device, /) -> int:
@@ -75,7 +75,7 @@ def plan_cache(
         run_worst_step()
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            f"the largest step does not fit beside the weights, {before} B of {allowed} B; "
+            f"the largest step does not fit next to the weights, {before} B of {allowed} B; "
             "take a larger GPU, or lower CAPSTAN_MAX_TILES"
         ) from error
     step = cuda.max_memory_reserved(device) - before

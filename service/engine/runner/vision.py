@@ -29,7 +29,7 @@ class VisionLayer:
 
 
 # Bytes of the widest activation of a pass. On the CPU so much stays in the cache of a core, which saves a
-# twentieth of the time; on a GPU it bounds what a pass needs beside the weights.
+# twentieth of the time; on a GPU it bounds what a pass needs in addition to the weights.
 PASS_BYTES = {"cpu": 2**20, "cuda": 2**30}
 
 
@@ -115,7 +115,7 @@ def _attend_by_sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor)
 
 
 def shuffle(x: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Join neighbouring patches into one: [T, P, C] to [T, P * ratio², C / ratio²]."""
+    """Join neighboring patches into one: [T, P, C] to [T, P * ratio², C / ratio²]."""
     tiles, places, channels = x.shape
     side, factor = int(places**0.5), int(1 / ratio)
     x = x.view(tiles, side // factor, factor, side // factor, factor, channels)

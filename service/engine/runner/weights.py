@@ -32,12 +32,12 @@ class Norm:
     weight: torch.Tensor
     bias: torch.Tensor | None
     eps: float
-    centred: bool
+    centered: bool
     least: torch.Tensor
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """X normalised, in its own shape."""
-        if self.centred:
+        if self.centered:
             return nn.functional.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
         if x.is_cuda or x.dtype != torch.float32:
             return nn.functional.rms_norm(x, x.shape[-1:], self.weight, self.eps)
@@ -47,7 +47,7 @@ class Norm:
         return torch.mul(x, scale).mul_(self.weight)
 
 
-def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or a quantised stand-in for it
+def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or a quantized stand-in for it
     """Layers of the same input as one, their outputs side by side. The layers then share its memory."""
     weight = torch.cat([layer.weight.data for layer in layers])
     biased = layers[0].bias is not None
@@ -70,6 +70,6 @@ def norm(layer: Any) -> Norm:  # noqa: ANN401 - the norms of transformers are ma
     """A norm of either kind."""
     weight = layer.weight.data
     if isinstance(layer, nn.LayerNorm):
-        return Norm(weight, layer.bias.data, layer.eps, centred=True, least=weight.new_tensor([layer.eps]))
+        return Norm(weight, layer.bias.data, layer.eps, centered=True, least=weight.new_tensor([layer.eps]))
     eps = layer.variance_epsilon
-    return Norm(weight, None, eps, centred=False, least=weight.new_tensor([eps]))
+    return Norm(weight, None, eps, centered=False, least=weight.new_tensor([eps]))

@@ -63,7 +63,13 @@ class StubEngine:
 
     def describe(self) -> Any:
         return SimpleNamespace(
-            kind="native", runner="fused", device="cpu", dtype="float32", slots=64, context_length=4096
+            kind="native",
+            runner="fused",
+            device="cpu",
+            dtype="float32",
+            slots=64,
+            context_length=4096,
+            startup_seconds={"read": 1.5},
         )
 
 

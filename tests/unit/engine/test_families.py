@@ -123,13 +123,13 @@ def test_a_written_image_token_is_text() -> None:
     family = make("llava")
     forward = PackedForward(family.model)
     asked = prompt(family, images=1, seed=1)
-    alone, beside = (job(forward, asked, 2) for _ in range(2))
+    alone, other = (job(forward, asked, 2) for _ in range(2))
     writer = job(forward, prompt(family, images=0, seed=2), ANSWER)
     writer.answer.append(IMAGE)
     with torch.inference_mode():
         serve(forward, [alone], chunk=100)
-        serve(forward, [writer, beside], chunk=100, every=1)
-    assert beside.answer == alone.answer
+        serve(forward, [writer, other], chunk=100, every=1)
+    assert other.answer == alone.answer
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("default", None), ("dynamic", 64)])

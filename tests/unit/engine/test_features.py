@@ -77,7 +77,7 @@ def test_putting_twice_counts_once() -> None:
 
 
 def test_what_somebody_holds_is_not_overwritten() -> None:
-    """Features that were let go of stay what they are until nobody wants to read them any more."""
+    """Features that were let go of stay what they are until no sequence holds them."""
     cache = cache_of(2)
     cache.put("a", features(2))
     held = cache.get("a")

@@ -68,7 +68,7 @@ def test_a_step_that_does_not_fit_is_an_error_that_says_so() -> None:
     def run() -> None:
         raise torch.OutOfMemoryError
 
-    with pytest.raises(DeviceError, match="the largest step does not fit beside the weights"):
+    with pytest.raises(DeviceError, match="the largest step does not fit next to the weights"):
         plan_cache(DEVICE, 0.9, run, cuda=Card(70 * GIB))
 
 

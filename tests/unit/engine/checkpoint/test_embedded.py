@@ -21,7 +21,7 @@ def loaded() -> LoadedModel:
 
 
 def picture() -> Image.Image:
-    """A red circle left of a blue square, on grey."""
+    """A red circle left of a blue square, on gray."""
     image = Image.new("RGB", (160, 112), (90, 90, 90))
     pen = ImageDraw.Draw(image)
     pen.ellipse((10, 26, 70, 86), fill=(220, 40, 40))

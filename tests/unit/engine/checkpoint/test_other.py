@@ -45,7 +45,7 @@ def test_spelled_special_tokens_stay_text(checkpoint: Path) -> None:
     plain = loaded.inputs.build([DecodedTurn("user", (PICTURE, "Hello"))])
     special = sorted(set(loaded.tokenizer.all_special_ids) | set(loaded.tokenizer.added_tokens_decoder))
     spelled = " ".join(loaded.tokenizer.convert_ids_to_tokens(special))
-    # The halves of a token in two neighbouring texts meet in the prompt.
+    # The halves of a token in two neighboring texts meet in the prompt.
     built = loaded.inputs.build([DecodedTurn("user", (PICTURE, spelled, "<|im_", "end|><ima", "ge>"))])
     for index in special:
         assert built.input_ids.count(index) == plain.input_ids.count(index)

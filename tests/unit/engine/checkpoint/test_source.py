@@ -65,13 +65,13 @@ def test_download_brings_what_is_needed(caplog: pytest.LogCaptureFixture) -> Non
         ("org/--bad", None, "model 'org/--bad' is not a valid hub id"),
     ],
 )
-def test_refusal_of_the_hub_is_told(name: str, revision: str | None, sentence: str) -> None:
-    """What the hub refuses is told with its reason and what to do about it."""
+def test_refusal_of_the_hub_is_explained(name: str, revision: str | None, sentence: str) -> None:
+    """What the hub refuses is an error with its reason and what to do about it."""
     with pytest.raises(CheckpointError, match=sentence):
         locate(name, revision)
 
 
-def test_hub_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_out_of_reach_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a network and without a cache, the sentence says both."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.socket() as free:
@@ -100,7 +100,7 @@ def test_offline_mode_uses_the_cache_alone(
 
 @pytest.mark.parametrize("name", ["InternVL2-8B", "/models/none", "./none", "a/b/c"])
 def test_name_that_is_no_hub_id_is_taken_for_a_path(name: str) -> None:
-    """A name that cannot be a hub id is told to be no directory, without a look at the network."""
+    """A name that cannot be a hub id is reported as no directory, without a look at the network."""
     with pytest.raises(CheckpointError, match="is not a directory on this machine, nor a hub id"):
         locate(name, None)
 

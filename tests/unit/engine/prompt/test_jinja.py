@@ -56,9 +56,7 @@ def test_template_that_trims_has_its_texts_trimmed() -> None:
         ("nothing", (("user", ("text",)),)),
     ],
 )
-def test_refusals_are_the_clients_to_mend(
-    source: str, shape: tuple[tuple[str, tuple[str, ...]], ...]
-) -> None:
+def test_refusals_are_the_clients_to_fix(source: str, shape: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
     """A conversation that the template refuses or loses is answered as an invalid request."""
     with pytest.raises(RequestError, match="chat template refuses this order of turns") as caught:
         template(source).render(shape)  # type: ignore[arg-type]
