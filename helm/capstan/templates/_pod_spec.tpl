@@ -85,7 +85,11 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* Environment variables of a Ray container. */}}
+{{/*
+Environment variables of a Ray container. The head takes requests through a new proxy before Serve's controller has
+seen that proxy ready. After three checks the controller replaces it, with the streams in it: at 5 s each that is too
+soon for a head that has just restarted.
+*/}}
 {{- define "capstan.rayEnv" -}}
 {{- $env := dict
     "HOME" "/tmp"
@@ -94,6 +98,7 @@ volumes:
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" "service.ingress:middlewares"
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD" "0"
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "5"
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S" "30"
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" (toString .drainSeconds)
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
 {{- if .root.Values.router.enabled -}}
