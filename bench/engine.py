@@ -16,22 +16,31 @@ from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
+from service.engine.ranks.thread import ThreadRank
 from service.engine.request import EncodedImage, Request, Sampling, Turn
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.sandbox.pool import DecodePool
 from service.media.sandbox.worker import Bounds
-from service.settings import EMBEDDED_MODEL
+from service.native import native_engine
+from service.settings import EMBEDDED_MODEL, Settings
 
 DECODE_SECONDS = 10.0
 DECODER = LocalDecoder(ImageLimits())
 
 
 @contextmanager
-def running(loaded: LoadedModel) -> Iterator[Engine]:
-    """An engine as a replica on two cores has it: one torch thread, images decoded by two processes."""
+def running(loaded: LoadedModel | None = None) -> Iterator[Engine]:
+    """An engine as a replica on two cores has it: one torch thread, images decoded by two processes.
+
+    The embedded model has a process of its own, one that is `loaded` already a thread.
+    """
     torch.set_num_threads(1)
     pool = DecodePool(Bounds(ImageLimits(), DECODE_SECONDS), processes=2)
-    engine = Engine(loaded, decoder=pool, options=EngineOptions())
+    if loaded is None:
+        engine = native_engine(Settings.model_validate({}), 0, pool)
+    else:
+        options = EngineOptions()
+        engine = Engine(loaded, ThreadRank(loaded, options), decoder=pool, options=options)
     try:
         engine.start()
         pool.wait_until_ready()
@@ -107,10 +116,9 @@ async def in_flight(engine: Engine, *, clients: int, count: int, seed: int, stre
 
 def measure(seed: int, *, count: int = 640) -> list[Figures]:
     """Engine and static batches in turn, on one thread."""
-    # A model of its own: the engine fuses the weights of the one it is given.
     other = load(str(EMBEDDED_MODEL))
     found: list[Figures] = []
-    with running(load(str(EMBEDDED_MODEL))) as engine:
+    with running() as engine:
         for clients in (1, 16, 64):
             size = count if clients > 1 else count // 4
             if clients > 1:
@@ -127,7 +135,7 @@ def measure_pairs(seed: int, *, count: int = 640, clients: int = 64, times: int 
     """Static batches and the engine with as many in flight, in turn and again and again."""
     other = load(str(EMBEDDED_MODEL))
     found: list[Figures] = []
-    with running(load(str(EMBEDDED_MODEL))) as engine:
+    with running() as engine:
         for number in range(times):
             first = seed + 2 * number
             found.append(static_batches(other, size=clients, count=count, seed=first))

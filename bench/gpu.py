@@ -223,7 +223,7 @@ def chunks(count: int, *, start: int, end: int) -> list[Chunk]:
     return [
         Chunk(
             RunningSequence(
-                Request((), Sampling(1)),
+                Sampling(1),
                 prompt=[3] * end,
                 limit=1,
                 pages=list(range(number * pages, (number + 1) * pages)),

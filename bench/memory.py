@@ -7,8 +7,6 @@ import psutil
 
 from bench import http
 from bench.engine import in_flight, running
-from service.engine.checkpoint.load import load
-from service.settings import EMBEDDED_MODEL
 
 REPLICA = "ray::ServeReplica"
 MEBIBYTE = 2**20
@@ -56,13 +54,19 @@ async def measure(url: str, *, steps: tuple[int, ...], seed: int) -> list[Memory
 async def measure_engine(*, steps: tuple[int, ...], seed: int) -> list[Memory]:
     """The same of an engine in this process, without HTTP."""
     found, sent = list[Memory](), 0
-    with running(load(str(EMBEDDED_MODEL))) as engine:
+    with running() as engine:
         for total in steps:
             for count in _batches(total - sent):
                 await in_flight(engine, clients=CLIENTS, count=count, seed=seed + sent)
                 sent += count
-            found.append(Memory(total, psutil.Process().memory_info().rss))
+            found.append(Memory(total, _resident_bytes()))
     return found
+
+
+def _resident_bytes() -> int:
+    """Resident memory of this process and those of the model."""
+    here = psutil.Process()
+    return sum(process.memory_info().rss for process in (here, *here.children(recursive=True)))
 
 
 def _batches(count: int) -> Iterator[int]:

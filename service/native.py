@@ -4,24 +4,29 @@ A module of its own, because importing torch and transformers takes seconds and 
 of another server does without.
 """
 
-import functools
+import logging
 
 import torch
 
 from service.engine import device
-from service.engine.checkpoint.load import load
-from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint import dtype
+from service.engine.checkpoint.load import outline
+from service.engine.checkpoint.source import locate
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
-from service.engine.parallel.load import load_parallel
+from service.engine.ranks.division import refuse_indivisible, refuse_missing
+from service.engine.ranks.group import RankGroup
+from service.engine.ranks.messages import Setup
+from service.errors import DeviceError
 from service.media.decode import ImageDecoder
 from service.settings import Settings
 
 
 def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engine:
-    """Load the checkpoint; `gpus` is the number that Ray assigned to this replica."""
-    if settings.torch_threads:
-        torch.set_num_threads(settings.torch_threads)
+    """Start the processes of the model; `gpus` is the number that Ray assigned to this replica.
+
+    Raises StartupError if the model cannot be divided as the settings say, or has no valid configuration.
+    """
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
         max_waiting=settings.max_waiting,
@@ -34,18 +39,41 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
         cuda_graphs=settings.cuda_graphs,
         runner=settings.runner,
     )
-    loaded = _load(settings, gpus)
-    return Engine(loaded, decoder=decoder, options=options)
-
-
-def _load(settings: Settings, gpus: int) -> LoadedModel:
-    loader = load
-    if settings.gpus_per_replica > 1:
-        loader = functools.partial(load_parallel, gpus=settings.gpus_per_replica, given=gpus)
-    return loader(
-        settings.checkpoint,
-        revision=settings.model_revision,
+    size, chosen = settings.gpus_per_replica, device.pick(settings.device, gpus)
+    if size > 1:
+        refuse_missing(size, gpus, chosen)
+        if settings.runner == "generate":
+            raise DeviceError(
+                f"CAPSTAN_RUNNER=generate needs CAPSTAN_GPUS_PER_REPLICA to be 1, not {size}; set one of them"
+            )
+    directory = locate(settings.checkpoint, settings.model_revision)
+    setup = Setup(
+        rank=0,
+        size=size,
+        port=0,
+        directory=str(directory),
         dtype=settings.dtype,
-        device=device.pick(settings.device, gpus),
+        device=chosen,
         max_tiles=settings.max_tiles,
+        threads=max(1, (settings.torch_threads or torch.get_num_threads()) // size),
+        log_level=logging.getLogger("capstan").getEffectiveLevel(),
+        options=options,
     )
+    # All threads are for the model: what this process computes with torch is next to nothing.
+    torch.set_num_threads(1)
+    ranks = RankGroup(setup)
+    try:
+        loaded = outline(
+            settings.checkpoint,
+            directory,
+            revision=settings.model_revision,
+            dtype=dtype.choose(settings.dtype, chosen),
+            device=chosen,
+            max_tiles=settings.max_tiles,
+        )
+        if size > 1:
+            refuse_indivisible(loaded.model.config, size)
+    except BaseException:
+        ranks.close()
+        raise
+    return Engine(loaded, ranks, decoder=decoder, options=options)

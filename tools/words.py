@@ -25,8 +25,14 @@ SKIPPED = (
 
 # Paths that still use some of the words.
 PENDING = (
-    "service/engine/",
-    "tests/unit/engine/",
+    "service/engine/attention/",
+    "service/engine/checkpoint/",
+    "service/engine/prompt/",
+    "service/engine/runner/",
+    "tests/unit/engine/checkpoint/",
+    "tests/unit/engine/prompt/",
+    "tests/unit/engine/test_families.py",
+    "tests/unit/engine/test_memory.py",
 )
 
 

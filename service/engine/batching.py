@@ -1,116 +1,133 @@
-"""Continuous batching: sequences join and leave between steps, and every step is four verbs."""
+"""Continuous batching: sequences join and leave between steps."""
 
 import logging
 from collections import abc
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
-import numpy as np
 import torch
 
-from service.engine.detokenizer import Detokenizer
-from service.engine.features import FeatureCache
-from service.engine.pages import PAGE_TOKENS, PageTable, page_hashes
-from service.engine.runner.protocol import Runner
+from service.engine.executor import Executor
+from service.engine.pages import PageTable, page_hashes
 from service.engine.sampler import NOT_A_TOKEN, generator_of, sample
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
-from service.engine.worker import Between, fault
+from service.engine.stats import RankStats
 from service.errors import EngineStopped
 
 logger = logging.getLogger("capstan.engine")
 
-# So many steps in a row without any that works are no fault of the requests.
+# So many failed steps in a row are not the fault of the requests.
 FAILED_STEPS = 8
 
 
-class BatchWorker:
-    """See `Worker`."""
+class Batcher(Protocol):
+    """What the step loop drives: it takes sequences and advances them. Called by one thread."""
 
-    def __init__(
-        self,
-        runner: Runner,
-        *,
-        tokenizer: object,
-        stop_ids: frozenset[int],
-        context_length: int,
-        slots: int,
-        cache_bytes: int,
-        prefill_tokens: int,
-        chunk_tokens: int,
-        features: FeatureCache,
-        page_tokens: int = PAGE_TOKENS,
-    ) -> None:
-        most = slots * -(-context_length // page_tokens)
-        pages = min(cache_bytes // (runner.token_bytes * page_tokens), most)
-        runner.allocate(pages, page_tokens)
-        self.name = runner.name
-        self.runner = runner
-        self.table = PageTable(pages, page_tokens)
-        self.longest = min(context_length, pages * page_tokens)
-        self.cache_bytes = runner.token_bytes * pages * page_tokens
-        self.slots = slots
-        self.scheduler = Scheduler(
-            self.table,
-            slots=slots,
-            step_tokens=prefill_tokens,
-            chunk_tokens=chunk_tokens,
-            clear=runner.clear,
-        )
-        self.tokenizer = tokenizer
-        self.stop_ids = stop_ids
-        self.features = features
-        self.prefilled = 0
-        self.decoded = 0
-        self._failed_steps = 0
-
-    @property
-    def waiting(self) -> int:
-        """Sequences that do not run, preempted ones included."""
-        return len(self.scheduler.waiting)
-
-    @property
-    def active(self) -> int:
-        """Sequences that run."""
-        return len(self.scheduler.running)
+    name: str
+    slots: int
+    context_length: int
+    cache_bytes: int
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
-        sequence.generator = generator_of(sequence.request.sampling)
-        sequence.detokenizer = Detokenizer(self.tokenizer, sequence.request.sampling.stop)
-        sequence.page_hashes = page_hashes(sequence.prompt, sequence.image_keys, self.table.page_tokens)
-        try:
-            self.runner.begin(sequence)
-        except Exception:
-            logger.exception("a prompt could not be read")
-            sequence.error = fault()
+        ...
+
+    def step(self, between: Callable[[], None]) -> bool:
+        """Advance the sequences; whether there was anything to do.
+
+        A step of more than one token for a sequence calls `between` after each: it reports what is new, and
+        may cancel sequences. Raises EngineStopped if no later step can work.
+        """
+        ...
+
+    def retire(self) -> list[Sequence]:
+        """Drop the sequences that are done, waiting or not, and return them."""
+        ...
+
+    @property
+    def running(self) -> abc.Sequence[Sequence]:
+        """The sequences that are computed now."""
+        ...
+
+    def stats(self) -> RankStats:
+        """Counters and gauges."""
+        ...
+
+    def reset_counters(self) -> None:
+        """Count from zero again."""
+        ...
+
+
+class ContinuousBatcher:
+    """See `Batcher`. Every step schedules, computes, samples and takes the tokens."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        scheduler: Scheduler,
+        *,
+        name: str,
+        stop_ids: frozenset[int],
+        context_length: int,
+        cache_bytes: int,
+    ) -> None:
+        self.name = name
+        self.executor = executor
+        self.scheduler = scheduler
+        self.table: PageTable = scheduler.table
+        self.context_length = min(context_length, self.table.total * self.table.page_tokens)
+        self.cache_bytes = cache_bytes
+        self.slots = scheduler.slots
+        self.stop_ids = stop_ids
+        self._prefilled = 0
+        self._decoded = 0
+        self._failed_steps = 0
+
+    @property
+    def running(self) -> abc.Sequence[Sequence]:
+        """The sequences that run."""
+        return self.scheduler.running
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence."""
+        sequence.generator = generator_of(sequence.sampling)
+        # What is cached of a token that sees later ones depends on those.
+        if sequence.sight is None:
+            keys = [image.key for image in sequence.images]
+            sequence.page_hashes = page_hashes(sequence.prompt, keys, self.table.page_tokens)
         self.scheduler.add(sequence)
 
-    def running(self) -> Iterable[Sequence]:
-        """The sequences that run."""
-        return list(self.scheduler.running)
+    def stats(self) -> RankStats:
+        """Counters and gauges."""
+        return RankStats(
+            waiting=len(self.scheduler.waiting),
+            running=len(self.scheduler.running),
+            prefill_tokens=self._prefilled,
+            decode_tokens=self._decoded,
+            pages_used=self.table.used,
+            pages_free=self.table.available,
+            preempted=self.scheduler.preempted,
+            prefix_tokens=self.table.shared_tokens,
+        )
 
-    def page_stats(self) -> dict[str, int]:
-        """Pages of the cache and what became of them."""
-        return {
-            "pages_used": self.table.used,
-            "pages_free": self.table.available,
-            "preempted": self.scheduler.preempted,
-            "prefix_tokens": self.table.shared_tokens,
-        }
+    def reset_counters(self) -> None:
+        """Count from zero again."""
+        self._prefilled = self._decoded = self.scheduler.preempted = self.table.shared_tokens = 0
 
     def retire(self) -> list[Sequence]:
         """Free the pages of sequences that are done."""
         done = self.scheduler.retire()
         for sequence in done:
-            sequence.inputs = sequence.features = None
+            self.executor.drop(sequence)
         return done
 
     @torch.inference_mode()
-    def step(self, between: Between) -> bool:  # noqa: ARG002 - a step is one token of a sequence
-        """Schedule, run, sample, deliver; a batch that fails is done again, each sequence alone.
+    def step(self, between: Callable[[], None]) -> bool:  # noqa: ARG002 - a step is one token of a sequence
+        """Schedule, compute, sample, take; a batch that fails is done again, each sequence alone.
 
-        Raises EngineStopped where the device has failed or nothing works any more.
+        Raises EngineStopped if the device has failed, or step after step.
         """
         chunks = self.scheduler.schedule()
         if not chunks:
@@ -120,8 +137,7 @@ class BatchWorker:
             # Not in the handler: its traceback would keep the tensors of the failed batch alive.
             worked = [len(chunks) > 1 and self._attempt([chunk]) for chunk in chunks]
             for chunk, one_worked in zip(chunks, worked, strict=True):
-                if not one_worked:
-                    chunk.sequence.error = fault()
+                chunk.sequence.failed |= not one_worked
             self._count(any(worked))
         _divide(chunks, start)
         return True
@@ -129,68 +145,39 @@ class BatchWorker:
     def _attempt(self, chunks: abc.Sequence[Chunk]) -> bool:
         """Compute chunks and take their tokens; whether that worked."""
         try:
-            self._see([chunk.sequence for chunk in chunks if _has_images(chunk)])
-            logits = self.runner.run(chunks)  # [B, V]
+            logits = self.executor.compute(chunks)  # [B, V]
             ended = [index for index, chunk in enumerate(chunks) if chunk.last]
             sequences = [chunks[index].sequence for index in ended]
-            tokens = sample(logits if len(ended) == len(chunks) else logits[ended], sequences).tolist()
+            logits = logits if len(ended) == len(chunks) else logits[ended]
+            tokens = sample(logits, sequences).tolist()
         except torch.AcceleratorError as error:
             raise EngineStopped(f"the device has failed: {error}") from error
+        except EngineStopped:
+            raise
         except Exception:
             logger.exception("a step with %d requests failed", len(chunks))
             return False
         for chunk in chunks:
             self._note(chunk)
-        self._take(sequences, tokens)
+        for sequence, token in zip(sequences, tokens, strict=True):
+            if token == NOT_A_TOKEN:
+                logger.error("the logits of a request are not numbers")
+                sequence.failed = True
+            else:
+                sequence.take(token, self.stop_ids)
         return True
 
     def _note(self, chunk: Chunk) -> None:
         if chunk.start < len(chunk.sequence.prompt):
-            self.prefilled += chunk.end - chunk.start
+            self._prefilled += chunk.end - chunk.start
         else:
-            self.decoded += 1
+            self._decoded += 1
         self.scheduler.computed(chunk)
 
     def _count(self, worked: bool) -> None:
         self._failed_steps = 0 if worked else self._failed_steps + 1
         if self._failed_steps >= FAILED_STEPS:
             raise EngineStopped(f"{self._failed_steps} steps in a row have failed; the log says why")
-
-    def _see(self, sequences: abc.Sequence[Sequence]) -> None:
-        """Compute the image features that are not known yet, all in one pass and each image once."""
-        sequences = [sequence for sequence in sequences if sequence.features is None]
-        for sequence in sequences:
-            if sequence.inputs is not None and sequence.inputs.extra:
-                sequence.features = self.runner.encode(sequence.inputs.extra)
-                sequence.inputs = None
-        sequences = [sequence for sequence in sequences if sequence.features is None]
-        unseen: dict[Hashable, np.ndarray] = {}
-        for sequence in sequences:
-            unseen |= {key: tiles for key, tiles in _tiles(sequence) if self.features.peek(key) is None}
-        found = dict(zip(unseen, self.runner.features(list(unseen.values())), strict=True)) if unseen else {}
-        for sequence in sequences:
-            sequence.features = self._features(sequence, found)
-            sequence.inputs, sequence.known = None, []
-        for key, values in found.items():
-            self.features.put(key, values)
-
-    def _features(self, sequence: Sequence, found: Mapping[Hashable, torch.Tensor]) -> torch.Tensor:
-        """The features [N, H] of all images: just `found`, known for long, or come since."""
-        images = list[torch.Tensor]()
-        for key, known in zip(sequence.image_keys, sequence.known, strict=True):
-            kept = known or self.features.peek(key)
-            images.append(found[key] if kept is None else self.features.read(kept))
-        return torch.cat(images) if len(images) > 1 else images[0]
-
-    def _take(self, sequences: abc.Sequence[Sequence], tokens: abc.Sequence[int]) -> None:
-        for sequence, token in zip(sequences, tokens, strict=True):
-            try:
-                if token == NOT_A_TOKEN:
-                    raise FloatingPointError("the logits are not numbers")  # noqa: TRY301
-                sequence.take(token, self.stop_ids)
-            except Exception:
-                logger.exception("a token could not be taken")
-                sequence.error = fault()
 
 
 def _divide(chunks: abc.Sequence[Chunk], start: float) -> None:
@@ -200,17 +187,3 @@ def _divide(chunks: abc.Sequence[Chunk], start: float) -> None:
         timeline = chunk.sequence.timeline
         timeline.compute += part * (chunk.end - chunk.start)
         timeline.running = timeline.running or start
-
-
-def _has_images(chunk: Chunk) -> bool:
-    """Whether image features go into a chunk."""
-    where = chunk.sequence.image_positions
-    return bool(len(where)) and chunk.start <= where[-1] and chunk.end > where[0]
-
-
-def _tiles(sequence: Sequence) -> Iterable[tuple[Hashable, np.ndarray]]:
-    """The key and the tiles [T, H, W, 3] of every image of a sequence that had to be cut."""
-    if sequence.inputs is None:
-        return ()
-    unknown = (key for key, known in zip(sequence.image_keys, sequence.known, strict=True) if known is None)
-    return zip(unknown, sequence.inputs.tiles, strict=True)

@@ -10,12 +10,13 @@ class Detokenizer:
     """The text of one answer.
 
     A character may span tokens, so text is given out once it can no longer change; the end of the text that
-    could be the beginning of a stop string is held back. The pieces together are the text.
+    could be the beginning of a stop string is held back. The pieces together are the text. The time for a
+    token depends neither on the length of the text nor on that of stop strings.
     """
 
     def __init__(self, tokenizer: Any, stop: tuple[str, ...] = ()) -> None:  # noqa: ANN401 - transformers' have no common type
         self._tokenizer = _quickest(tokenizer)
-        self._stop = stop
+        self._stops = [_Stop(one) for one in stop if one]
         self._ids: list[int] = []
         self._settled = 0  # tokens whose text is in `_text`
         self._context = 0  # where decoding begins, so that the first new token is seen after another one
@@ -54,39 +55,52 @@ class Detokenizer:
     @property
     def available(self) -> int:
         """Characters that can be given out now."""
-        return len(self._text) - (0 if self.stopped else self._held())
+        held = 0 if self.stopped else max((one.matched for one in self._stops), default=0)
+        return len(self._text) - held
 
     def _decode(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
     def _extend(self, text: str) -> None:
-        longest = max(map(len, self._stop), default=0)
-        searched = max(0, len(self._text) - longest + 1)
+        for index, character in enumerate(text):
+            found = [len(one.text) for one in self._stops if one.advance(character)]
+            if found:
+                self._text = (self._text + text[: index + 1])[: -max(found)]
+                self.stopped = True
+                return
         self._text += text
-        found = [at for stop in self._stop if (at := self._text.find(stop, searched)) >= 0]
-        if found:
-            self._text = self._text[: min(found)]
-            self.stopped = True
 
-    def _held(self) -> int:
-        """Characters at the end that a stop string begins with."""
-        return max(
-            (
-                length
-                for stop in self._stop
-                for length in range(1, len(stop))
-                if self._text.endswith(stop[:length])
-            ),
-            default=0,
-        )
+
+class _Stop:
+    """Finds a stop string in characters that come one by one, in constant time for each.
+
+    Source: Knuth, Morris, Pratt, 1977, "Fast pattern matching in strings".
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.matched = 0  # characters of it that the text so far ends with
+        self._shorter = [0] * len(text)  # the longest beginning that each beginning ends with
+        for end in range(1, len(text)):
+            self._shorter[end] = self._extended(self._shorter[end - 1], text[end])
+
+    def advance(self, character: str) -> bool:
+        """Take in the next character; whether the stop string ends with it."""
+        self.matched = self._extended(self.matched, character)
+        return self.matched == len(self.text)
+
+    def _extended(self, matched: int, character: str) -> int:
+        while matched and self.text[matched] != character:
+            matched = self._shorter[matched - 1]
+        return matched + (self.text[matched] == character)
 
 
 def _quickest(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
     """What decodes to the same text in the least time.
 
     The layer that transformers puts around a fast tokenizer's own `decode` takes four times as long as that
-    does, and changes nothing where it is told not to clean up.
+    does, and changes nothing unless it is set to clean up.
     """
     if getattr(tokenizer, "clean_up_tokenization_spaces", None) is False:
         return getattr(tokenizer, "backend_tokenizer", tokenizer)

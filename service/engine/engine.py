@@ -1,251 +1,287 @@
-"""The engine: takes conversations from any number of event loops and gives back text.
+"""The engine as the HTTP process sees it: takes conversations from event loops and gives back text.
 
-Worker threads prepare a request, then one thread, the only one to touch the model, advances all requests step
-by step.
+Worker threads prepare a request and send it to rank 0, which computes it in a process of its own. One more
+thread receives the tokens, turns them into text and hands that to the event loops.
 """
 
+import itertools
 import logging
 import threading
 import time
-from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-from service.engine import device
-from service.engine.admission import queue_places
+from service.engine.answer import Answer, fault
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
-from service.engine.features import FeatureCache
+from service.engine.feature_directory import FeatureDirectory
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
 from service.engine.preparation import Preparation
+from service.engine.prompt.prompt_reader import PromptReader
+from service.engine.queue_limit import QueueLimit
+from service.engine.ranks.group import Ranks
+from service.engine.ranks.messages import Beat, Cancel, Progress, Ready, SequenceEnd
 from service.engine.request import Request
 from service.engine.request_handle import RequestHandle, Update
 from service.engine.request_table import RequestTable
-from service.engine.runner.choose import choose
-from service.engine.sequence import Sequence
-from service.engine.stats import EngineDescription, EngineStats, StepCounters
+from service.engine.stats import EngineDescription, EngineStats, RankStats
 from service.engine.warm_up import warm_up
-from service.engine.work import Totals, Work, WorkMeter
-from service.engine.worker import Supervised, Worker, fault
 from service.errors import EngineStopped, ErrorCode, RequestError
 from service.media.decode import ImageDecoder
 from service.media.tiles import Tiling
 
 logger = logging.getLogger("capstan.engine")
 
-# How long an idle engine sleeps at most, so that deadlines are met and `check` sees it alive.
+# How long the receiving thread sleeps at most, so that deadlines are met.
 TICK_SECONDS = 0.05
-# How often the queue's length is fitted to the speed of the model.
-WEIGH_SECONDS = 0.25
+# How long a step may last if the options do not say. A CPU may need minutes for a large image.
+STALL_SECONDS = {"cuda": 8.0, "cpu": 300.0}
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """What an engine has once its ranks are ready."""
+
+    ready: Ready
+    intake: Intake
+    features: FeatureDirectory
+    queue_limit: QueueLimit
 
 
 class Engine:
-    """One model on the devices of one replica."""
+    """One model on the devices of one replica. `loaded` is its outline; the weights are with the ranks."""
 
-    def __init__(self, loaded: LoadedModel, *, decoder: ImageDecoder, options: EngineOptions) -> None:
+    def __init__(
+        self, loaded: LoadedModel, ranks: Ranks, *, decoder: ImageDecoder, options: EngineOptions
+    ) -> None:
         self.loaded = loaded
         self.options = options
-        self.features = FeatureCache(options.feature_cache_images)
         self.requests = RequestTable(options.slots + options.max_waiting)
-        self._intake = Intake(
-            Preparation(loaded, decoder, self.features),
-            self.requests,
-            threads=options.preparation_threads,
-            wake=self._wake_up,
-        )
-        self._worker: Worker | None = None
-        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
-        self._wake = threading.Event()
-        self._closing = False
-        self._gone: deque[RequestHandle] = deque()
+        self._ranks = ranks
+        self._decoder = decoder
+        self._started: _Started | None = None
+        self._thread = threading.Thread(target=self._follow, name="engine", daemon=True)
+        self._closing = threading.Event()
+        self._failure: str | None = None
         self._deliveries = Deliveries()
-        self._steps = StepCounters()
-        self._meter = WorkMeter(options.slots)
-        self._work: Work | None = None
-        self._weighed_at = 0.0
-        self._weighing = threading.Lock()
-        self._step_start = 0.0
-        self._beat = time.monotonic()
+        self._delivering = threading.Lock()
+        self._numbers = itertools.count()
+        self._stats = RankStats()
+        self._beat = Beat(0.0)
 
     def start(self) -> None:
-        """Plan the memory, run the model once and start the threads; returns when requests can come.
+        """Wait for the ranks, run the model once and start the threads; returns when requests can come.
 
-        Raises DeviceError where the cache has no room, StartupError where the model does not run.
+        Raises StartupError if the model cannot be loaded, does not fit or does not run.
         """
-        worker = choose(self.loaded, self.options, self.features)
-        warm_up(worker, self.loaded)
-        self.features.clear()
-        self.requests.slots = worker.slots
-        self.requests.limit = worker.slots + self.options.max_waiting
-        self._intake.serve(worker)
-        self._worker = worker
-        self._beat = time.monotonic()
+        try:
+            self._started = self._start()
+        except BaseException:
+            self._ranks.close()
+            raise
         self._thread.start()
 
+    def _start(self) -> _Started:
+        ready = self._ranks.wait_until_ready()
+        slots = ready.description.slots
+        features = FeatureDirectory(ready.feature_pages, ready.feature_page_bytes)
+        needs_reader = ready.description.runner == "transformers"
+        preparation = Preparation(
+            self.loaded,
+            self._decoder,
+            features,
+            context_length=ready.context_length,
+            reader=PromptReader(self.loaded.model) if needs_reader else None,
+        )
+        self._stats = warm_up(preparation, self._ranks)
+        intake = Intake(
+            preparation,
+            self.requests,
+            threads=self.options.preparation_threads,
+            ahead=slots,
+            send=self._ranks.send,
+            refuse=self._refuse,
+        )
+        return _Started(ready, intake, features, QueueLimit(self.requests, self.options, slots=slots))
+
     def close(self, timeout: float) -> None:
-        """End the threads, waiting `timeout` seconds at most; what is in flight is given up."""
-        self._closing = True
-        self._wake_up()
-        self._intake.close()
+        """End ranks and threads, waiting `timeout` seconds at most; requests in progress are given up."""
+        self._closing.set()
+        self._end(_not_ready())
+        if self._started is not None:
+            self._started.intake.close()
+        self._ranks.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        if isinstance(self._worker, Supervised):
-            self._worker.close()
 
     def submit(self, request: Request) -> RequestHandle:
         """Take a request; to be called on the event loop that awaits its result.
 
-        Raises RequestError with `overloaded` when too many wait, with `not_ready` once the engine has ended.
+        Raises RequestError with `overloaded` if too many wait, with `not_ready` once the engine has ended.
         What else is wrong with a request shows in its result.
         """
-        if self._worker is None or self._closing or not self._thread.is_alive():
+        if self._started is None:
             raise _not_ready()
-        run, listener = Sequence(request), RequestHandle(self._cancel, deadline=request.deadline)
-        self.requests.open(run, listener)
-        self._intake.add(run)
-        return listener
+        handle = RequestHandle(self._cancel, deadline=request.deadline)
+        answer = Answer(next(self._numbers), request)
+        self.requests.open(answer, handle)
+        self._started.intake.add(answer)
+        return handle
 
     def check_admission(self, client: str) -> None:
         """Raise RequestError with `overloaded` where `submit` would for a request of this client now."""
-        if self._worker is not None and time.monotonic() - self._weighed_at > WEIGH_SECONDS:
-            self._weigh()
         self.requests.check_admission(client)
 
     def check(self) -> None:
-        """Raise EngineStopped where the loop has ended or hangs in a step."""
-        if not self._thread.is_alive():
-            raise EngineStopped("the engine's thread has ended")
-        if isinstance(self._worker, Supervised):
-            self._worker.check()
-        silence = time.monotonic() - self._beat
-        if silence > self.options.stall_seconds:
-            raise EngineStopped(
-                f"the engine's step has lasted {silence:.0f} s; the limit is {self.options.stall_seconds:.0f}"
-            )
+        """Raise EngineStopped if a rank has ended or hangs, or the engine was closed."""
+        if self._failure is not None:
+            raise EngineStopped(self._failure)
+        if self._closing.is_set() or not self._thread.is_alive():
+            raise EngineStopped("the engine does not run")
 
     def describe(self) -> EngineDescription:
         """How the model is run."""
-        worker = self._running_worker()
-        return EngineDescription(
-            runner=worker.name,
-            slots=worker.slots,
-            context_length=worker.longest,
-            cache_bytes=worker.cache_bytes,
-            dtype=str(self.loaded.dtype).removeprefix("torch."),
-            device=str(self.loaded.device),
-            startup_seconds=dict(self.loaded.seconds),
-        )
+        return self._running().ready.description
 
     def tiling(self) -> Tiling | None:
-        """How the model cuts images; None where its own processor does it in its own way."""
+        """How the model cuts images; None if its own processor does it in its own way."""
         return self.loaded.inputs.tiling
 
     def stats(self) -> EngineStats:
         """Counters and gauges."""
-        worker, counters = self._running_worker(), self.requests.counters
-        self._weigh()
-        memory_used, memory_total = device.memory(self.loaded.device)
+        started, counters, rank = self._running(), self.requests.counters, self._stats
+        waiting = started.intake.waiting + max(0, len(started.intake.sent) - rank.running)
         return EngineStats(
-            waiting=self._intake.waiting,
-            running=worker.active,
             finished=counters.finished,
             cancelled=counters.cancelled,
             failed=counters.failed,
             refused=counters.refused,
             shared=counters.shared,
-            prefill_tokens=worker.prefilled,
-            decode_tokens=worker.decoded,
-            feature_hits=self.features.hits,
-            feature_misses=self.features.misses,
-            feature_bytes=self.features.bytes,
-            slots_free=worker.slots - worker.active,
-            memory_used=memory_used,
-            memory_total=memory_total,
-            work=self._work,
-            **worker.page_stats(),
-            **asdict(self._steps),
+            feature_hits=started.features.hits,
+            feature_misses=started.features.misses,
+            feature_bytes=started.features.bytes,
+            slots_free=started.ready.description.slots - rank.running,
+            memory_used=self._beat.memory_used,
+            memory_total=self._beat.memory_total,
+            work=started.queue_limit.refresh(rank),
+            **asdict(rank) | {"waiting": waiting},
         )
 
-    def _weigh(self) -> None:
-        """Measure the work, and let so many requests wait as it allows. Called on any thread."""
-        worker, steps, options = self._running_worker(), self._steps, self.options
-        finished = self.requests.counters.finished
-        queued = [len(run.prompt) for run in self.requests.waiting()]
-        with self._weighing:
-            self._weighed_at = time.monotonic()
-            totals = Totals(worker.prefilled, worker.decoded, finished, steps.steps, steps.step_seconds)
-            self._work = self._meter.observe(totals, queued, self._weighed_at)
-            places = queue_places(self._work, seconds=options.queue_seconds, most=options.max_waiting)
-            self.requests.limit = worker.slots + places
-            self.requests.retry_after = self._work.queued if self._work else None
-
-    def _running_worker(self) -> Worker:
-        if self._worker is None:
+    def _running(self) -> _Started:
+        if self._started is None:
             raise EngineStopped("the engine has not been started")
-        return self._worker
+        return self._started
 
-    def _cancel(self, listener: RequestHandle) -> None:
-        self._gone.append(listener)
-        self._wake_up()
+    def _cancel(self, handle: RequestHandle) -> None:
+        """Drop a request whose client has left, on its event loop."""
+        answer = self.requests.leave(handle)
+        if answer is not None and answer.cancelled and self._started is not None:
+            self._started.intake.cancel(answer)
 
-    def _wake_up(self) -> None:
-        self._wake.set()
+    def _refuse(self, answer: Answer) -> None:
+        """End an answer that could not be prepared, in the thread that tried."""
+        with self._delivering:
+            self._deliveries.add_end(answer, self.requests.end(answer))
+            self._deliveries.hand_over()
 
-    # -- in the engine's thread ----------------------------------------------------------------------
+    # -- in the thread that receives -------------------------------------------------------------------
 
-    def _loop(self) -> None:
-        worker = self._running_worker()
-        reason = _not_ready()
+    def _follow(self) -> None:
+        reason, intake = _not_ready(), self._running().intake
         try:
-            while not self._closing:
-                self._intake.hand_to(worker)
-                self._let_go()
-                self._step_start = time.monotonic()
-                worked = worker.step(lambda: self._between(worker))
-                if worked:
-                    self._count_step(worker)
-                self._give_out(worker)
-                if not worked and not self._intake.arrived and not self._gone:
-                    self._wake.wait(TICK_SECONDS)
-                    self._wake.clear()
+            while not self._closing.is_set():
+                message = self._ranks.receive(TICK_SECONDS)
+                with self._delivering:
+                    if isinstance(message, Progress):
+                        self._take(message, intake)
+                    self._expire(intake)
+                    self._deliveries.hand_over()
+                if isinstance(message, Beat):
+                    self._look(message)
+                elif message is not None and (message.begun or message.ended):
+                    intake.feed()
+        except EngineStopped as error:
+            self._fail(str(error))
+            reason = _failed()
         except Exception:
-            logger.exception("the engine's loop has ended")
-            reason = fault()
+            logger.exception("the engine's thread has ended")
+            self._fail("the engine's thread has failed")
+            reason = _failed()
         finally:
             self._end(reason)
+            self._ranks.close()
 
-    def _between(self, worker: Worker) -> None:
-        """What is done between the tokens of a step that lasts for many."""
-        self._count_step(worker)
-        self._let_go()
-        self._give_out(worker)
+    def _take(self, progress: Progress, intake: Intake) -> None:
+        self._stats = progress.stats
+        for number in progress.begun:
+            if (answer := intake.begun(number)) is not None:
+                answer.begun = True
+                _settle_features(answer)
+        ends = {end.number for end in progress.ended}
+        for number, tokens in progress.tokens.items():
+            answer = intake.sent.get(number)
+            if answer is None or number in ends:
+                continue
+            answer.take(tokens)
+            if not answer.done:
+                self._deliveries.add_text(answer)
+            else:  # at a stop string; the answer ends once its sequence has
+                self._ranks.send(Cancel(number))
+        for end in progress.ended:
+            if (answer := intake.end(end.number)) is not None:
+                self._finish(answer, end, progress.tokens.get(end.number, []))
 
-    def _count_step(self, worker: Worker) -> None:
-        start, self._step_start = self._step_start, time.monotonic()
-        self._steps.add(self._step_start - start, worker.active)
+    def _finish(self, answer: Answer, end: SequenceEnd, tokens: list[int]) -> None:
+        """End an answer whose sequence has ended, with its last tokens."""
+        answer.timeline.rank = end.timeline
+        answer.take(tokens, end.finish)
+        if answer.finish is None:
+            answer.error = fault()
+        else:
+            _settle_features(answer)
+        answer.kept.clear()
+        self._deliveries.add_end(answer, self.requests.end(answer))
 
-    def _let_go(self) -> None:
-        """Forget requests that are cancelled or too late."""
-        self._beat = now = time.monotonic()
-        while self._gone:
-            self.requests.leave(self._gone.popleft())
-        for listener, error in self.requests.overdue(now):
-            self._deliveries.add(listener, Update(error=error))
+    def _look(self, beat: Beat) -> None:
+        """Raise EngineStopped if a step lasts too long."""
+        self._beat = beat
+        limit = self.options.stall_seconds or STALL_SECONDS[self.loaded.device.type]
+        if beat.step_seconds > limit:
+            raise EngineStopped(
+                f"the engine's step has lasted {beat.step_seconds:.0f} s; the limit is {limit:.0f}"
+            )
 
-    def _give_out(self, worker: Worker) -> None:
-        """Deliver the ends of runs that are done, and what is new of the others."""
-        for run in worker.retire():
-            self._deliveries.add_end(run, self.requests.end(run))
-        for run in worker.running():
-            self._deliveries.add_text(run)
-        self._deliveries.hand_over()
+    def _expire(self, intake: Intake) -> None:
+        for handle, answer, error in self.requests.overdue(time.monotonic()):
+            self._deliveries.add(handle, Update(error=error))
+            if answer.cancelled:
+                intake.cancel(answer)
+
+    def _fail(self, reason: str) -> None:
+        if not self._closing.is_set():
+            logger.error("%s; the replica must be replaced", reason)
+            self._failure = reason
 
     def _end(self, reason: RequestError) -> None:
-        self._closing = True
-        for listener in self.requests.give_up():
-            self._deliveries.add(listener, Update(error=reason))
-        self._deliveries.hand_over()
+        """Refuse requests from now on, and end those in progress."""
+        with self._delivering:
+            for handle in self.requests.close(_not_ready()):
+                self._deliveries.add(handle, Update(error=reason))
+            self._deliveries.hand_over()
+
+
+def _settle_features(answer: Answer) -> None:
+    """The images of an answer have been read: their features are in the cache."""
+    for kept in answer.kept:
+        kept.ready = True
+    answer.kept.clear()
 
 
 def _not_ready() -> RequestError:
     return RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")
+
+
+def _failed() -> RequestError:
+    return RequestError(
+        ErrorCode.INTERNAL_ERROR, "the engine failed while it worked on this request; its log says why"
+    )

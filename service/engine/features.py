@@ -1,9 +1,10 @@
-"""Features of images that have been computed once, kept for so many images."""
+"""Image features on a rank's device, kept where the replica says.
 
-from collections import OrderedDict
-from collections.abc import Hashable
+The replica decides what is kept (`FeatureDirectory`); a rank only reads and writes the pages it is given.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import torch
 
@@ -24,101 +25,34 @@ class FeatureShape:
         return self.tokens * self.channels * self.dtype.itemsize
 
 
-class CachedFeatures:
-    """The features of one image in the cache.
-
-    Its pages become free once neither the cache nor a sequence that is to be answered from it holds it.
-    """
-
-    __slots__ = ("_free", "pages")
-
-    def __init__(self, pages: list[int], free: list[int]) -> None:
-        self.pages = pages
-        self._free = free
-
-    def __del__(self) -> None:
-        self._free.extend(self.pages)
-
-    @property
-    def tiles(self) -> int:
-        """The tiles of the image."""
-        return len(self.pages)
-
-
-class FeatureCache:
+class FeatureStore:
     """Features of `images` images of the most tiles, or of more smaller ones.
 
-    The least recently used are removed first. They are in one tensor, a page for each tile, that is allocated
-    as a whole: what the cache takes is the same before the first image and after the last. Any thread may ask
-    what is cached; only the engine's own reads and writes features.
+    They are in one tensor with a page for each tile, allocated whole, so that it never grows.
     """
 
-    def __init__(self, images: int) -> None:
-        self.images = images
-        self.hits = 0
-        self.misses = 0
-        self._cached: OrderedDict[Hashable, CachedFeatures] = OrderedDict()
-        self._lock = Lock()
-        self._tensor = torch.empty(0)
-        self._free: list[int] = []
-        self._pages = 0
+    def __init__(self, shape: FeatureShape | None, images: int) -> None:
+        self.page_bytes = shape.tile_bytes if shape else 0
+        self.pages = images * shape.tiles if shape else 0
+        self._content = torch.empty(0)
+        if shape:
+            size = (self.pages, shape.tokens, shape.channels)
+            self._content = torch.zeros(size, dtype=shape.dtype, device=shape.device)
+        # Which part of which image a page has: pages are reused without a word.
+        self._owner: list[tuple[object, int] | None] = [None] * self.pages
 
-    def allocate(self, shape: FeatureShape) -> None:
-        """Take the memory; until then nothing is cached."""
-        self._pages = self.images * shape.tiles
-        self._free.extend(reversed(range(self._pages)))
-        size = (self._pages, shape.tokens, shape.channels)
-        self._tensor = torch.zeros(size, dtype=shape.dtype, device=shape.device)
+    def holds(self, key: object, pages: Sequence[int]) -> bool:
+        """Whether the features of an image are in these pages."""
+        return bool(pages) and all(self._owner[page] == (key, index) for index, page in enumerate(pages))
 
-    @property
-    def capacity_bytes(self) -> int:
-        """Bytes that have been allocated."""
-        return self._tensor.nbytes
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the features that are cached."""
-        return (self._pages - len(self._free)) * self._page_bytes
-
-    def get(self, key: Hashable) -> CachedFeatures | None:
-        """The features of an image, if they are cached; counted as a hit or a miss."""
-        with self._lock:
-            found = self._cached.get(key)
-            if found is None:
-                self.misses += 1
-            else:
-                self.hits += 1
-                self._cached.move_to_end(key)
-            return found
-
-    def peek(self, key: Hashable) -> CachedFeatures | None:
-        """The features of an image, if they were put since `get` missed them; not counted."""
-        with self._lock:
-            return self._cached.get(key)
-
-    def read(self, cached: CachedFeatures) -> torch.Tensor:
+    def read(self, pages: Sequence[int]) -> torch.Tensor:
         """A copy of an image's features: [N, H]."""
-        return self._tensor[cached.pages].flatten(0, 1)
+        return self._content[list(pages)].flatten(0, 1)
 
-    def put(self, key: Hashable, features: torch.Tensor) -> None:
-        """Cache the features [N, H] of an image, whole tiles, in place of others where they do not fit."""
-        with self._lock:
-            count = features.nbytes // max(1, self._page_bytes)
-            if key in self._cached or not 0 < count <= self._pages:
-                return
-            while len(self._free) < count and self._cached:
-                self._cached.popitem(last=False)
-            if len(self._free) < count:  # sequences hold what was removed
-                return
-            pages = [self._free.pop() for _ in range(count)]
-            self._cached[key] = CachedFeatures(pages, self._free)
-            self._tensor[pages] = features.view(-1, *self._tensor.shape[1:])  # [T, image tokens a tile, H]
-
-    def clear(self) -> None:
-        """Remove all features."""
-        with self._lock:
-            self._cached.clear()
-
-    @property
-    def _page_bytes(self) -> int:
-        return self._tensor[0].nbytes if self._pages else 0
+    def write(self, key: object, pages: Sequence[int], features: torch.Tensor) -> None:
+        """Keep the features [N, H] of an image."""
+        self._content[list(pages)] = features.view(
+            -1, *self._content.shape[1:]
+        )  # [T, image tokens a tile, H]
+        for index, page in enumerate(pages):
+            self._owner[page] = (key, index)

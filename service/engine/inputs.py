@@ -60,5 +60,5 @@ class InputBuilder(Protocol):
         ...
 
     def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:
-        """Render the prompt, tokenise it and cut the images into tiles."""
+        """Render the prompt, tokenize it and cut the images into tiles."""
         ...

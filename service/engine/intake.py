@@ -1,60 +1,92 @@
-"""The way of a run from its request to the engine's thread: through the threads that prepare it.
+"""The way of a request to rank 0: through the threads that prepare it.
 
-Prepared tiles are large (31 MB for 13 of 448 pixels), so no more runs are prepared than the engine may soon
-want; the others wait as the bytes that came.
+Prepared tiles are large (31 MB for 13 of 448 pixels), so no more requests are prepared than the model may
+soon need; the others wait as the bytes that came.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import monotonic
 
+from service.engine.answer import Answer, fault
 from service.engine.fair_queue import FairQueue
 from service.engine.preparation import Preparation, share_key
+from service.engine.ranks.messages import Add, Cancel, ToRank
+from service.engine.ranks.shared_memory import SharedMemory
 from service.engine.request_table import RequestTable
-from service.engine.sequence import Sequence
-from service.engine.worker import Worker, fault
 from service.errors import RequestError
 
 logger = logging.getLogger("capstan.engine")
 
+Send = Callable[[ToRank, int | None], None]
+
 
 class Intake:
-    """Prepares runs, those of different clients in turn. `wake` is called when one is ready."""
+    """Prepares answers, those of different clients in turn, at most `ahead` that have not begun.
+
+    `refuse` is called with an answer that cannot be prepared.
+    """
 
     def __init__(
-        self, preparation: Preparation, requests: RequestTable, *, threads: int, wake: Callable[[], None]
+        self,
+        preparation: Preparation,
+        requests: RequestTable,
+        *,
+        threads: int,
+        ahead: int,
+        send: Send,
+        refuse: Callable[[Answer], None],
     ) -> None:
-        self.arrived: deque[Sequence] = deque()
+        self.sent: dict[int, Answer] = {}
         self._preparation = preparation
         self._requests = requests
-        self._wake = wake
+        self._ahead = ahead
+        self._send = send
+        self._refuse = refuse
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._lock = Lock()
         self._queue = FairQueue()
         self._preparing = 0
-        self._worker: Worker | None = None
+        self._pending = set[int]()  # sent, but not begun
 
-    def serve(self, worker: Worker) -> None:
-        """Prepare for a worker from now on."""
-        self._worker = worker
-
-    def add(self, run: Sequence) -> None:
-        """Queue a run. Does not block."""
+    def add(self, answer: Answer) -> None:
+        """Queue an answer. Does not block."""
         with self._lock:
             if len(self._queue) > len(self._requests):  # most were cancelled while they waited
                 self._queue.keep(lambda waiting: not waiting.done)
-            self._queue.append(run)
-        self._feed()
+            self._queue.append(answer)
+        self.feed()
 
-    def hand_to(self, worker: Worker) -> None:
-        """Give the worker what is ready."""
-        while self.arrived:
-            worker.add(self.arrived.popleft())
-        if self._queue:
-            self._feed()
+    def begun(self, number: int) -> Answer | None:
+        """Note that rank 0 works on an answer."""
+        self._pending.discard(number)
+        return self.sent.get(number)
+
+    def end(self, number: int) -> Answer | None:
+        """Drop an answer that has ended."""
+        self._pending.discard(number)
+        return self.sent.pop(number, None)
+
+    def cancel(self, answer: Answer) -> None:
+        """Drop an answer that no request waits for, here and on the ranks."""
+        if self.end(answer.number) is not None:
+            self._send(Cancel(answer.number), None)
+        answer.kept.clear()
+
+    def feed(self) -> None:
+        """Prepare as many of those that wait as there is need for."""
+        with self._lock:
+            while self._queue and self._preparing + len(self._pending) < self._ahead:
+                answer = self._queue.popleft()
+                if answer.done:
+                    continue
+                self._preparing += 1
+                try:
+                    self._threads.submit(self._prepare, answer)
+                except RuntimeError:  # closed meanwhile, which ends all requests
+                    return
 
     def close(self) -> None:
         """End the threads."""
@@ -62,39 +94,42 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Runs that no step has worked on yet."""
-        return len(self._queue) + self._ahead
+        """Answers that are queued or being prepared."""
+        return len(self._queue) + self._preparing
 
-    @property
-    def _ahead(self) -> int:
-        return self._preparing + len(self.arrived) + (self._worker.waiting if self._worker else 0)
-
-    def _feed(self) -> None:
-        with self._lock:
-            while self._queue and self._worker is not None and self._ahead < self._worker.slots:
-                run = self._queue.popleft()
-                self._preparing += 1
-                try:
-                    self._threads.submit(self._prepare, run, self._worker.longest)
-                except RuntimeError:  # closed meanwhile, which ends all that is in flight
-                    return
-
-    def _prepare(self, run: Sequence, longest: int) -> None:
+    def _prepare(self, answer: Answer) -> None:
+        message: Add | None = None
+        memory: SharedMemory | None = None
         shared = False
-        run.timeline.preparing = monotonic()
+        answer.timeline.preparing = monotonic()
         try:
-            run.key = share_key(run.request)
-            shared = self._requests.share(run)
-            if not shared and not run.done:
-                self._preparation.prepare(run, longest=longest)
+            answer.key = share_key(answer.request)
+            shared = self._requests.share(answer)
+            if not shared and not answer.done:
+                message, memory = self._preparation.prepare(answer)
         except RequestError as error:
-            run.error = error
+            answer.error = error
         except Exception:
             logger.exception("a request could not be prepared")
-            run.error = fault()
-        run.timeline.prepared = monotonic()
+            answer.error = fault()
+        answer.timeline.prepared = monotonic()
         with self._lock:
-            if not shared:
-                self.arrived.append(run)
             self._preparing -= 1
-        self._wake()
+            if message is not None:
+                self.sent[answer.number] = answer
+                self._pending.add(answer.number)
+        if message is not None:
+            self._hand_over(answer, message, memory)
+        elif answer.error is not None:
+            self._refuse(answer)
+        self.feed()
+
+    def _hand_over(self, answer: Answer, message: Add, memory: SharedMemory | None) -> None:
+        try:
+            self._send(message, memory.descriptor if memory else None)
+        finally:
+            if memory is not None:
+                memory.close()
+        if answer.cancelled:  # meanwhile: a cancellation that came before its sequence was lost
+            self._send(Cancel(answer.number), None)
+            self.cancel(answer)

@@ -86,7 +86,7 @@ class PageTable:
                 self._hash_of[page] = digest
 
     def release(self, pages: list[int], *, whole: bool = True) -> list[int]:
-        """Give pages back; those that are known stay as long as nobody needs them.
+        """Give pages back; those that are known stay until their space is needed.
 
         Those of a sequence that is not `whole` are forgotten; returns the ones to be cleared.
         """
@@ -113,7 +113,7 @@ class PageTable:
             self._evict()
 
     def _take(self, wanted: int | None) -> int:
-        """The wanted page if it is free, as neighbours are read faster; else the first free one."""
+        """The wanted page if it is free, as neighbors are read faster; else the first free one."""
         if wanted is None or wanted >= self.total or not self._is_free[wanted]:
             while self._free and not self._is_free[self._free[0]]:
                 self._in_heap[heappop(self._free)] = False

@@ -17,7 +17,7 @@ from service.media.tiles import TileSpec
 def joined(images: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
     """The tiles of images, each uint8 [T, H, W, 3], as one tensor of that form on the device."""
     tiles = torch.from_numpy(np.concatenate(images) if len(images) > 1 else images[0])
-    if device.type == "cuda":  # from pinned memory the copy runs beside what is computed
+    if device.type == "cuda":  # from pinned memory the copy runs while the device computes
         return tiles.pin_memory().to(device, non_blocking=True)
     return tiles.to(device)
 

@@ -1,23 +1,28 @@
-"""What a request needs before the model sees it: images decoded and cut, the prompt tokenised.
+"""What a request needs before the model sees it: images decoded and cut, the prompt tokenized.
 
-Runs in worker threads, so that the step neither waits for it nor for the event loop.
+Runs in worker threads of the HTTP process, so that neither a step nor the event loop waits for it.
 """
 
 from collections.abc import Hashable, Iterator
 
 import numpy as np
+import torch
 
+from service.engine.answer import Answer
 from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.features import FeatureCache
+from service.engine.detokenizer import Detokenizer
+from service.engine.feature_directory import FeatureDirectory, KeptFeatures
 from service.engine.inputs import DecodedTurn, KnownImage, Picture
+from service.engine.prompt.prompt_reader import PromptReader
+from service.engine.ranks.messages import Add, ImageSource
+from service.engine.ranks.shared_memory import SharedMemory
 from service.engine.request import EncodedImage, Request
-from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageDecoder
 
 
 def share_key(request: Request) -> Hashable | None:
-    """What two requests have in common whose answers must be equal; None where chance decides."""
+    """What two requests have in common whose answers must be equal; None if chance decides."""
     if request.sampling.temperature > 0 and request.sampling.seed is None:
         return None
     turns = tuple((turn.role, tuple(map(_content_key, turn.content))) for turn in request.turns)
@@ -34,51 +39,86 @@ def images_of(request: Request) -> list[EncodedImage]:
 
 
 class Preparation:
-    """Builds the inputs of runs for one model. Safe to call from several threads."""
+    """Makes messages for rank 0 from requests to one model. Safe to call from several threads.
 
-    def __init__(self, loaded: LoadedModel, decoder: ImageDecoder, features: FeatureCache) -> None:
+    `context_length` bounds prompt and answer together, in tokens. `reader` is for models whose forward needs
+    more of a prompt than tokens.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        decoder: ImageDecoder,
+        features: FeatureDirectory,
+        *,
+        context_length: int,
+        reader: PromptReader | None = None,
+    ) -> None:
         self.loaded = loaded
         self.decoder = decoder
         self.features = features
-        self.image_token = getattr(loaded.model.config, "image_token_id", None)
+        self.context_length = context_length
+        self.reader = reader
 
-    def prepare(self, run: Sequence, *, longest: int) -> None:
-        """Fill in the run's prompt and limits; `longest` bounds prompt and answer together, in tokens.
+    def prepare(self, answer: Answer) -> tuple[Add, SharedMemory | None]:
+        """The message that starts an answer, and the memory with its tensors.
 
         An image whose features are known is not even decoded.
         Raises RequestError for an image or a prompt that cannot be taken.
         """
-        request = run.request
-        run.image_keys = tuple((image.digest, request.max_tiles) for image in images_of(request))
-        run.known = [self.features.get(key) for key in run.image_keys]
-        pictures = self._pictures(run)
-        turns = [
-            DecodedTurn(
-                turn.role,
-                tuple(part if isinstance(part, str) else next(pictures) for part in turn.content),
-            )
-            for turn in request.turns
-        ]
-        run.inputs = self.loaded.inputs.build(turns, max_tiles=request.max_tiles)
-        run.prompt, run.image_tiles = list(run.inputs.input_ids), run.inputs.image_tiles
-        run.image_positions = np.flatnonzero(np.asarray(run.prompt) == self.image_token)
-        run.limit = allowed(len(run.prompt), request, longest)
+        request = answer.request
+        keys = [(image.digest, request.max_tiles) for image in images_of(request)]
+        known = [self.features.get(key) for key in keys]
+        inputs = self.loaded.inputs.build(
+            list(self._turns(request, iter(known))), max_tiles=request.max_tiles
+        )
+        answer.prompt_tokens, answer.image_tiles = len(inputs.input_ids), inputs.image_tiles
+        answer.detokenizer = Detokenizer(self.loaded.tokenizer, request.sampling.stop)
+        limit = allowed(answer.prompt_tokens, request, self.context_length)
+        tensors = [*map(torch.from_numpy, inputs.tiles), *inputs.extra.values()]
+        memory, regions = SharedMemory.of(tensors) if tensors else (None, [])
+        places = iter(regions)
+        images = list[ImageSource]()
+        for key, kept, tiles in zip(keys, known, inputs.tiles_per_image, strict=True):
+            region = None if kept or not inputs.tiles else next(places)
+            if region is not None:
+                kept = self.features.reserve(key, tiles)  # noqa: PLW2901
+            if kept is not None:
+                answer.kept.append(kept)
+            images.append(ImageSource(key, region, kept.pages if kept else ()))
+        message = Add(
+            number=answer.number,
+            prompt=np.array(inputs.input_ids, np.int32),
+            sampling=request.sampling,
+            limit=limit,
+            images=tuple(images),
+            extra=dict(zip(inputs.extra, places, strict=True)),
+            positions=self.reader.positions(inputs.input_ids, inputs.extra) if self.reader else None,
+            sight=self.reader.sight(inputs.input_ids, inputs.extra) if self.reader else None,
+        )
+        return message, memory
 
-    def _pictures(self, run: Sequence) -> Iterator[Picture]:
+    def _turns(self, request: Request, known: Iterator[KeptFeatures | None]) -> Iterator[DecodedTurn]:
+        for turn in request.turns:
+            content = (
+                part if isinstance(part, str) else self._picture(part, next(known), request.max_tiles)
+                for part in turn.content
+            )
+            yield DecodedTurn(turn.role, tuple(content))
+
+    def _picture(self, image: EncodedImage, known: KeptFeatures | None, max_tiles: int | None) -> Picture:
         tiling = self.loaded.inputs.tiling
-        for image, known in zip(images_of(run.request), run.known, strict=True):
-            if known is not None:
-                yield KnownImage(known.tiles)
-            elif tiling is not None:
-                yield self.decoder.cut(image.data, tiling.spec.at_most(run.request.max_tiles))
-            else:
-                yield self.decoder.decode(image.data)
+        if known is not None:
+            return KnownImage(len(known.pages))
+        if tiling is not None:
+            return self.decoder.cut(image.data, tiling.spec.at_most(max_tiles))
+        return self.decoder.decode(image.data)
 
 
 def allowed(prompt: int, request: Request, longest: int) -> int:
     """The tokens that an answer may have after `prompt` tokens.
 
-    Raises RequestError with `context_length_exceeded` and the numbers where the request cannot fit.
+    Raises RequestError with `context_length_exceeded` and the numbers if the request cannot fit.
     """
     wanted, left = request.sampling.max_tokens, longest - prompt
     if left < 1:

@@ -55,9 +55,9 @@ class Request:
     `max_tiles` bounds the tiles of each image (None: the model's own bound). `deadline` is a moment of
     ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`. A request whose
     prompt and `max_tokens` together exceed the context is refused, or, with `shorten`, gets the tokens that
-    are left after the prompt: right where `max_tokens` is a default that nobody asked for. Requests that wait
-    are taken from one `client` after another; those of nobody in particular are one client. `passed` are
-    parameters for another engine, as they came.
+    are left after the prompt: right if `max_tokens` is a default. Requests that wait are taken from one
+    `client` after another; those without a client are one. `passed` are parameters for another engine, as
+    they came.
     """
 
     turns: tuple[Turn, ...]

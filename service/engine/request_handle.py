@@ -1,4 +1,4 @@
-"""One request in flight, as the asyncio side sees it."""
+"""One request in progress, as its event loop sees it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ class Update:
 class RequestHandle:
     """A request that the engine has taken. Belongs to the event loop that submitted it.
 
-    `deadline`, a moment of ``time.monotonic()``, is this request's own, though others may share its run.
+    `deadline`, a moment of ``time.monotonic()``, is this request's own, though others may share its answer.
     `streamed` and `given` are the engine's: whether pieces are wanted, and the characters given out so far.
     """
 
@@ -37,26 +37,26 @@ class RequestHandle:
         self.given = 0
         self.cancelled = False
         self._cancel = cancel
-        self._text = ""  # told, but not given out yet
+        self._text = ""  # received, but not given out yet
         self._reader: asyncio.Future[None] | None = None
         self._final: asyncio.Future[Update] = self.loop.create_future()
 
     async def result(self) -> Completion:
         """The whole text. A caller that is cancelled cancels the request.
 
-        Raises RequestError, or asyncio.CancelledError where `cancel` was called.
+        Raises RequestError, or asyncio.CancelledError if `cancel` was called.
         """
         try:
-            news = await asyncio.shield(self._final)
+            update = await asyncio.shield(self._final)
         except asyncio.CancelledError:
             self.cancel()
             raise
-        return self._completed(news)
+        return self._completed(update)
 
     async def stream(self) -> AsyncIterator[str]:
         """The text piece by piece, as it comes; afterwards `completion` is set. Raises as `result` does.
 
-        A reader that is slower than the text gets what has come meanwhile as one piece.
+        A reader that is slower than the text gets what came meanwhile as one piece.
         """
         self.streamed = True
         given = 0
@@ -86,25 +86,25 @@ class RequestHandle:
             self._wake_reader()
             self._cancel(self)
 
-    def tell(self, news: Update) -> None:
-        """Take in news, on the event loop."""
+    def take(self, update: Update) -> None:
+        """Take in an update, on the event loop."""
         if self._final.done():
             return
-        if news.final:
-            self._final.set_result(news)
+        if update.final:
+            self._final.set_result(update)
         elif self.streamed:
-            self._text += news.piece
+            self._text += update.piece
         self._wake_reader()
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _completed(self, news: Update) -> Completion:
-        if news.error is not None:
+    def _completed(self, update: Update) -> Completion:
+        if update.error is not None:
             # A fresh one: an exception that is raised twice carries both tracebacks.
-            raise RequestError(news.error.code, news.error.message, field=news.error.field)
-        if news.completion is None:
+            raise RequestError(update.error.code, update.error.message, field=update.error.field)
+        if update.completion is None:
             raise RuntimeError("a request ended with neither a completion nor an error")
-        self.completion = news.completion
-        return news.completion
+        self.completion = update.completion
+        return update.completion

@@ -1,4 +1,4 @@
-"""Who waits for which run: requests come on any thread, may share a run, and go one by one."""
+"""Which request waits for which answer: requests come on any thread, may share one, and leave one by one."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -7,14 +7,14 @@ from math import inf
 from threading import Lock
 
 from service.engine.admission import Places
+from service.engine.answer import Answer
 from service.engine.request_handle import RequestHandle
-from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 
 
 @dataclass
 class Counters:
-    """Requests by how they ended, and those that were answered by another's run."""
+    """Requests by how they ended, and those that were answered by another's answer."""
 
     finished: int = 0
     cancelled: int = 0
@@ -26,9 +26,8 @@ class Counters:
 class RequestTable:
     """All requests in flight, at most `limit` of them, of which `slots` run. Used by several threads.
 
-    `retry_after` is when those that are refused may try again, in seconds.
-
-    A run without anybody who waits for it is cancelled.
+    `retry_after` is when those that are refused may try again, in seconds. An answer that no request
+    waits for is cancelled.
     """
 
     def __init__(self, limit: int, *, slots: int = 0) -> None:
@@ -37,116 +36,123 @@ class RequestTable:
         self.retry_after: float | None = None
         self.counters = Counters()
         self._lock = Lock()
-        self._owner: dict[RequestHandle, Sequence] = {}
+        self._owner: dict[RequestHandle, Answer] = {}
         self._clients: dict[RequestHandle, str] = {}
         self._held: Counter[str] = Counter()
-        self._shared: dict[Hashable, Sequence] = {}
+        self._shared: dict[Hashable, Answer] = {}
         self._next_deadline = inf
+        self._refusal: RequestError | None = None
 
     def __len__(self) -> int:
         return len(self._owner)
 
-    def open(self, run: Sequence, listener: RequestHandle) -> None:
-        """Take a request with a run of its own.
+    def open(self, answer: Answer, handle: RequestHandle) -> None:
+        """Take a request with an answer of its own.
 
-        Raises RequestError with `overloaded` at the limit, or where its client holds too many of the places.
+        Raises RequestError with `overloaded` at the limit, or if its client holds too many of the places, and
+        the error of `close` after that.
         """
-        client = run.request.client
+        client = answer.request.client
         with self._lock:
             self._check_admission(client)
-            run.listeners.append(listener)
-            self._owner[listener] = run
-            self._clients[listener] = client
+            answer.handles.append(handle)
+            self._owner[handle] = answer
+            self._clients[handle] = client
             self._held[client] += 1
-            if listener.deadline is not None:
-                self._next_deadline = min(self._next_deadline, listener.deadline)
+            if handle.deadline is not None:
+                self._next_deadline = min(self._next_deadline, handle.deadline)
 
     def check_admission(self, client: str) -> None:
-        """Raise RequestError where `open` would, for who would rather know before a body is read."""
+        """Raise RequestError where `open` would, before a body is read."""
         with self._lock:
             self._check_admission(client)
 
-    def waiting(self) -> list[Sequence]:
-        """The runs that no step has worked on."""
+    def waiting(self) -> list[Answer]:
+        """The answers that rank 0 has not begun."""
         with self._lock:
-            runs = set(self._owner.values())
-        return [run for run in runs if not run.timeline.running]
+            answers = set(self._owner.values())
+        return [answer for answer in answers if not answer.begun]
 
-    def share(self, run: Sequence) -> bool:
-        """Let those who wait for a run wait for one with the same key instead, if there is one."""
+    def share(self, answer: Answer) -> bool:
+        """Let the requests of an answer wait for another with the same key instead, if there is one."""
         with self._lock:
-            if run.key is None or run.done:
+            if answer.key is None or answer.done:
                 return False
-            other = self._shared.setdefault(run.key, run)
-            if other is run:
+            other = self._shared.setdefault(answer.key, answer)
+            if other is answer:
                 return False
-            for listener in run.listeners:
-                other.listeners.append(listener)
-                self._owner[listener] = other
+            for handle in answer.handles:
+                other.handles.append(handle)
+                self._owner[handle] = other
                 self.counters.shared += 1
-            run.listeners = []
+            answer.handles = []
             return True
 
-    def leave(self, listener: RequestHandle) -> None:
-        """Let go of a request that its client has given up."""
+    def leave(self, handle: RequestHandle) -> Answer | None:
+        """Drop a request that its client has given up; returns its answer, which may be cancelled now."""
         with self._lock:
-            if self._drop(listener):
+            answer = self._drop(handle)
+            if answer is not None:
                 self.counters.cancelled += 1
+            return answer
 
-    def overdue(self, now: float) -> list[tuple[RequestHandle, RequestError]]:
-        """Let go of the requests whose deadline has passed; each with what it is to be told."""
+    def overdue(self, now: float) -> list[tuple[RequestHandle, Answer, RequestError]]:
+        """Drop the requests whose deadline has passed; each with its answer and error."""
         if now <= self._next_deadline:
             return []
         with self._lock:
             late = [one for one in self._owner if one.deadline is not None and one.deadline < now]
-            told = [(one, _too_late(self._owner[one])) for one in late]
-            for listener in late:
-                self._drop(listener)
+            found = [(one, self._owner[one], _too_late(self._owner[one])) for one in late]
+            for handle in late:
+                self._drop(handle)
             self.counters.failed += len(late)
             left = (one.deadline for one in self._owner if one.deadline is not None)
             self._next_deadline = min(left, default=inf)
-            return told
+            return found
 
-    def end(self, run: Sequence) -> list[RequestHandle]:
-        """Close a run that is done; returns who waited for it."""
+    def end(self, answer: Answer) -> list[RequestHandle]:
+        """Drop an answer that is done; returns the requests that waited for it."""
         with self._lock:
-            listeners, run.listeners = run.listeners, []
-            for listener in listeners:
-                self._forget(listener)
-            self._unshare(run)
-            if run.error is not None:
-                self.counters.failed += len(listeners)
+            handles, answer.handles = answer.handles, []
+            for handle in handles:
+                self._forget(handle)
+            self._unshare(answer)
+            if answer.error is not None:
+                self.counters.failed += len(handles)
             else:
-                self.counters.finished += len(listeners)
-            return listeners
+                self.counters.finished += len(handles)
+            return handles
 
-    def give_up(self) -> list[RequestHandle]:
-        """Let go of all requests; returns them."""
+    def close(self, refusal: RequestError) -> list[RequestHandle]:
+        """Drop all requests and refuse later ones; returns those that were in progress."""
         with self._lock:
-            listeners = list(self._owner)
-            for listener in listeners:
-                self._drop(listener)
-            self.counters.failed += len(listeners)
-            return listeners
+            self._refusal = refusal
+            handles = list(self._owner)
+            for handle in handles:
+                self._drop(handle)
+            self.counters.failed += len(handles)
+            return handles
 
-    def _drop(self, listener: RequestHandle) -> bool:
-        if listener not in self._owner:
-            return False
-        run = self._forget(listener)
-        run.listeners.remove(listener)
-        if not run.listeners:
-            run.cancelled = True
-            self._unshare(run)
-        return True
+    def _drop(self, handle: RequestHandle) -> Answer | None:
+        if handle not in self._owner:
+            return None
+        answer = self._forget(handle)
+        answer.handles.remove(handle)
+        if not answer.handles:
+            answer.cancelled = True
+            self._unshare(answer)
+        return answer
 
-    def _forget(self, listener: RequestHandle) -> Sequence:
-        client = self._clients.pop(listener)
+    def _forget(self, handle: RequestHandle) -> Answer:
+        client = self._clients.pop(handle)
         self._held[client] -= 1
         if not self._held[client]:
             del self._held[client]
-        return self._owner.pop(listener)
+        return self._owner.pop(handle)
 
     def _check_admission(self, client: str) -> None:
+        if self._refusal is not None:
+            raise RequestError(self._refusal.code, self._refusal.message)
         places = Places(self.limit, self.slots, len(self._owner), self.retry_after)
         try:
             places.check(client, held=self._held[client])
@@ -154,14 +160,14 @@ class RequestTable:
             self.counters.refused += 1
             raise
 
-    def _unshare(self, run: Sequence) -> None:
-        if run.key is not None and self._shared.get(run.key) is run:
-            del self._shared[run.key]
+    def _unshare(self, answer: Answer) -> None:
+        if answer.key is not None and self._shared.get(answer.key) is answer:
+            del self._shared[answer.key]
 
 
-def _too_late(run: Sequence) -> RequestError:
+def _too_late(answer: Answer) -> RequestError:
     return RequestError(
         ErrorCode.DEADLINE_EXCEEDED,
-        f"the answer was not complete in time ({len(run.answer)} tokens were written); "
+        f"the answer was not complete in time ({len(answer.tokens)} tokens were written); "
         "lower max_tokens, or raise CAPSTAN_REQUEST_TIMEOUT",
     )

@@ -44,7 +44,7 @@ def sample(logits: torch.Tensor, sequences: abc.Sequence[Sequence]) -> torch.Ten
 
     NOT_A_TOKEN where the logits are not numbers.
     """
-    sampling = [sequence.request.sampling for sequence in sequences]
+    sampling = [sequence.sampling for sequence in sequences]
     penalized = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
     if penalized:
         logits = penalize(logits, penalized, [sequences[row] for row in penalized])
@@ -70,7 +70,7 @@ def _width(sampling: Sampling, vocabulary: int) -> int:
 
 
 def _draw(logits: torch.Tensor, sequences: abc.Sequence[Sequence], width: int) -> torch.Tensor:
-    sampling = [sequence.request.sampling for sequence in sequences]
+    sampling = [sequence.sampling for sequence in sequences]
     chances = [sequence.generator.random() if sequence.generator else 0.0 for sequence in sequences]
     found = distribution(logits, sampling, width)
     drawn = draw(found, chances)  # [R]
@@ -96,7 +96,7 @@ def penalize(
     seen = [sequence.seen for sequence in sequences]
     device, counts = logits.device, torch.tensor([len(tokens) for tokens in seen])
     total = sum(map(len, seen))  # given, so that nothing waits for the device
-    penalties = torch.tensor([sequence.request.sampling.repetition_penalty for sequence in sequences])
+    penalties = torch.tensor([sequence.sampling.repetition_penalty for sequence in sequences])
     row = torch.tensor(rows).repeat_interleave(counts, output_size=total).to(device)  # [N]
     column = torch.tensor([token for tokens in seen for token in tokens]).to(device)  # [N]
     penalty = penalties.repeat_interleave(counts, output_size=total).to(device, logits.dtype)  # [N]

@@ -94,7 +94,7 @@ class Scheduler:
             self.waiting = deque(sequence for sequence in self.waiting if not sequence.done)
         for sequence in done:
             # A failed or unread prompt may have left a NaN, which would survive the mask of attention.
-            whole = sequence.error is None and sequence.filled >= len(sequence.prompt)
+            whole = not sequence.failed and sequence.filled >= len(sequence.prompt)
             for page in self.table.release(sequence.pages, whole=whole):
                 self.clear(page)
         return done

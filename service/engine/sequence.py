@@ -1,60 +1,62 @@
-"""One computation of the engine: a sequence from its prompt to its last token."""
+"""A sequence as its rank sees it: from its prompt to its last token."""
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from service.engine.features import CachedFeatures
-from service.engine.inputs import ModelInputs
 from service.engine.prompt.reading import Positions, Sight
-from service.engine.request import FinishReason, Request
-from service.engine.timeline import Timeline
-from service.errors import RequestError
+from service.engine.request import FinishReason, Sampling
+from service.engine.timeline import RankTimeline
 
-if TYPE_CHECKING:
-    from service.engine.detokenizer import Detokenizer
-    from service.engine.request_handle import RequestHandle
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An image of a sequence: its `tiles`, uint8 [T, H, W, 3], if there are any to compute.
+
+    `pages` are those of the feature cache that hold its features, or will.
+    """
+
+    key: object
+    tiles: np.ndarray | None
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
 class Sequence:
-    """The state of a sequence. Only the engine's own thread writes it once it is prepared.
+    """The state of a sequence. Only the step loop writes it.
 
-    `prompt` holds the token ids, `image_positions` where in it image features go. `filled` tokens are in the
-    `pages` of the cache; `page_hashes` name the content of the prompt's full pages. `inputs` are let go of
-    once the model has seen the images, as tiles are large; `known` says for each image whether its features
-    are cached; `features` [N, H], those of all images, are kept in case the sequence is preempted. Runners
-    that need them set `positions` and `sight`.
+    `prompt` holds the token ids, `image_positions` where in it image features go; `limit` bounds the answer.
+    `filled` tokens are in the `pages` of the cache; `page_hashes` name the content of the prompt's full
+    pages. `images`, or the tensors of a processor in `extra`, are dropped once the model has seen them, as
+    they are large; `features` [N, H], those of all images, are kept in case the sequence is preempted.
+    `positions` and `sight` are for models that need them.
     """
 
-    request: Request
-    listeners: list["RequestHandle"] = field(default_factory=list)
-    key: Hashable | None = None
-    inputs: ModelInputs | None = None
-    image_keys: tuple[Hashable, ...] = ()
-    known: list[CachedFeatures | None] = field(default_factory=list)
-    image_tiles: int = 0
-    features: torch.Tensor | None = None
+    sampling: Sampling
     prompt: list[int] = field(default_factory=list)
+    limit: int = 0
+    number: int = 0
+    images: tuple[ImageInput, ...] = ()
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
     image_positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     positions: Positions | None = None
     sight: Sight | None = None
-    limit: int = 0
+    features: torch.Tensor | None = None
     pages: list[int] = field(default_factory=list)
     page_hashes: list[bytes] = field(default_factory=list)
     filled: int = 0
     answer: list[int] = field(default_factory=list)
-    detokenizer: "Detokenizer | None" = None
     generator: Random | None = None
     finish: FinishReason | None = None
-    error: RequestError | None = None
+    failed: bool = False
     cancelled: bool = False
-    timeline: Timeline = field(default_factory=Timeline)
+    begun: bool = False
+    reported: int = 0  # tokens of the answer that the replica has
+    timeline: RankTimeline = field(default_factory=RankTimeline)
     _seen: dict[int, None] = field(default_factory=dict)
     _seen_answer: int = 0
 
@@ -80,30 +82,25 @@ class Sequence:
         return self.prompt[start:end] + self.answer[: max(0, end - first)]
 
     def take(self, token: int, stop_ids: frozenset[int]) -> None:
-        """Append the next token, see whether the answer ends here, and spell out what somebody reads."""
-        if not self.timeline.first_token:
-            self.timeline.first_token = monotonic()
+        """Append the next token, and see whether the answer ends here."""
+        self.timeline.first_token = self.timeline.first_token or monotonic()
         if token in stop_ids:
             self.finish = FinishReason.STOP
         else:
             self.answer.append(token)
             if len(self.answer) >= self.limit:
                 self.finish = FinishReason.LENGTH
-        self._spell()
 
-    def _spell(self) -> None:
-        text = self.detokenizer
-        if text is None:
-            return
-        read = bool(self.request.sampling.stop) or any(listener.streamed for listener in self.listeners)
-        if read or self.finish is not None:
-            text.add(self.answer[text.taken :])
-        if self.finish is not None:
-            text.finish()
-        if text.stopped:
-            self.finish = FinishReason.STOP
+    @property
+    def holds_images(self) -> bool:
+        """Whether pixels are still to be read."""
+        return bool(self.images) or bool(self.extra and len(self.image_positions) and self.features is None)
+
+    def release(self) -> None:
+        """Let go of tensors, on a device or shared."""
+        self.images, self.extra, self.features = (), {}, None
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to compute."""
-        return self.finish is not None or self.error is not None or self.cancelled
+        return self.finish is not None or self.failed or self.cancelled

@@ -1,4 +1,4 @@
-"""What an engine tells of itself."""
+"""What an engine says about itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,16 +28,33 @@ class EngineDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class RankStats:
+    """What rank 0 has done and is doing; see `EngineStats`."""
+
+    waiting: int = 0
+    running: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    pages_used: int = 0
+    pages_free: int = 0
+    preempted: int = 0
+    prefix_tokens: int = 0
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """What an engine has done and is doing.
 
-    `waiting` and `running` count requests and runs; `finished`, `cancelled`, `failed` and `refused` requests
-    by how they ended, `shared` those of them that another's run answered; `prefill_tokens` and
-    `decode_tokens` what the model has read and written; hits and misses images. Pages are those
-    of the key-value cache, `preempted` counts sequences that lost theirs to older ones, and `prefix_tokens`
-    tokens of prompts that were in the cache already. `steps` of the model took `step_seconds` together and
-    advanced `step_sequences` sequences, one counted in each of its steps. `memory_used` and `memory_total`
-    are bytes of the GPU, 0 without one. `work` is None before anything was computed.
+    `waiting` and `running` count sequences; `finished`, `cancelled`, `failed` and `refused` requests by how
+    they ended, `shared` those that another's sequence answered; `prefill_tokens` and `decode_tokens` what the
+    model has read and written; hits and misses images. Pages are those of the key-value cache, `preempted`
+    counts sequences that lost theirs to older ones, and `prefix_tokens` tokens of prompts that were in the
+    cache already. `steps` of the model took `step_seconds` together and advanced `step_sequences` sequences,
+    one counted in each of its steps. `memory_used` and `memory_total` are bytes of the GPU, 0 without one.
+    `work` is None before anything was computed.
     """
 
     waiting: int
@@ -67,7 +84,7 @@ class EngineStats:
 
 @dataclass
 class StepCounters:
-    """Counts the steps of one worker; see `EngineStats`."""
+    """Counts the steps of rank 0; see `EngineStats`."""
 
     steps: int = 0
     step_seconds: float = 0.0

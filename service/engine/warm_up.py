@@ -1,48 +1,72 @@
 """One small request before the first real one, so that no client waits for what is done only once."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
 
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.features import FeatureCache
+from service.engine.answer import Answer
+from service.engine.feature_directory import FeatureDirectory
 from service.engine.preparation import Preparation
+from service.engine.ranks.group import Ranks
+from service.engine.ranks.messages import Progress, ResetCounters
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.engine.sequence import Sequence
-from service.engine.worker import Worker
-from service.errors import RequestError, StartupError
+from service.engine.stats import RankStats
+from service.errors import EngineStopped, RequestError, StartupError
 from service.media.tiles import TileSpec, cut
 
 TOKENS = 4
 SIDE = 1024  # pixels: enough for as many tiles as the model takes
+NUMBER = -1
+SECONDS = 600.0
 
 
-def warm_up(worker: Worker, loaded: LoadedModel) -> None:
-    """Answer a request with a grey image, or without one where the model or its cache cannot take it.
+def warm_up(preparation: Preparation, ranks: Ranks) -> RankStats:
+    """Answer a request with a gray image, or without one if the model or its cache cannot take it.
 
-    Raises StartupError where the model fails on it.
+    Returns the counters, which begin at zero after it. Raises StartupError if the model fails on it.
     """
-    preparation = Preparation(loaded, _Grey(), FeatureCache(0))
+    gray = Preparation(
+        preparation.loaded,
+        _Gray(),
+        FeatureDirectory(0, 0),
+        context_length=preparation.context_length,
+        reader=preparation.reader,
+    )
     for content in ((EncodedImage(b""), "?"), ("?",)):
-        run = Sequence(Request((Turn("user", content),), Sampling(TOKENS), shorten=True))
+        request = Request((Turn("user", content),), Sampling(TOKENS), shorten=True)
         try:
-            preparation.prepare(run, longest=worker.longest)
+            message, memory = gray.prepare(Answer(NUMBER, request))
         except RequestError:
             continue
-        worker.add(run)
-        while not run.done:
-            worker.step(lambda: None)
-        worker.retire()
-        worker.prefilled = worker.decoded = 0
-        if run.error is not None:
+        ranks.send(message, memory.descriptor if memory else None)
+        if memory:
+            memory.close()
+        if any(end.finish is None for end in _wait(ranks, lambda progress: bool(progress.ended)).ended):
             raise StartupError("the model fails on a first small request; the log above says why")
-        return
+        break
+    ranks.send(ResetCounters())
+    return _wait(ranks, lambda progress: not progress.stats.prefill_tokens).stats
 
 
-class _Grey:
+def _wait(ranks: Ranks, wanted: Callable[[Progress], bool]) -> Progress:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            progress = ranks.receive(1.0)
+        except EngineStopped as error:
+            raise StartupError(f"the model fails on a first small request: {error}") from error
+        if isinstance(progress, Progress) and wanted(progress):
+            return progress
+    raise StartupError(f"the model has not answered a first small request in {SECONDS:.0f} s")
+
+
+class _Gray:
     """See `ImageDecoder`: one image, whatever the file."""
 
     def decode(self, data: bytes) -> Image.Image:  # noqa: ARG002
-        return Image.new("RGB", (SIDE, SIDE), "grey")
+        return Image.new("RGB", (SIDE, SIDE), "gray")
 
     def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
         return cut(self.decode(data), spec)

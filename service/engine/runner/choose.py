@@ -1,64 +1,96 @@
 """Which runner a model gets, decided by its configuration."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from service.engine.attention.varlen import flash_serves
-from service.engine.batching import BatchWorker
+from service.engine.batching import Batcher, ContinuousBatcher
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.checkpoint.progress import timed
 from service.engine.device import free_bytes
-from service.engine.features import FeatureCache, FeatureShape
+from service.engine.executor import Executor, LeadingExecutor, LocalExecutor, Peer
+from service.engine.features import FeatureShape, FeatureStore
 from service.engine.options import EngineOptions
-from service.engine.pages import PAGE_TOKENS
-from service.engine.parallel.load import ParallelModel
-from service.engine.parallel.worker import ParallelWorker
+from service.engine.pages import PAGE_TOKENS, PageTable
 from service.engine.runner import fused
-from service.engine.runner.generate import GenerateWorker
+from service.engine.runner.generate import GenerateBatcher
 from service.engine.runner.graphs import CudaGraph
 from service.engine.runner.memory import plan_cache, run_worst_step
 from service.engine.runner.protocol import Runner
 from service.engine.runner.transformers_runner import TransformersRunner
-from service.engine.worker import Worker
+from service.engine.scheduler import Scheduler
 from service.errors import DeviceError
 
 LEAST_CONTEXT = PAGE_TOKENS
 
 
-def choose(loaded: LoadedModel, options: EngineOptions, features: FeatureCache) -> Worker:
-    """The quickest worker that computes what the model's configuration says."""
-    if isinstance(loaded, ParallelModel):
-        return ParallelWorker(loaded, silence_seconds=options.stall_seconds)
+def choose(
+    loaded: LoadedModel, options: EngineOptions, peers: Sequence[Peer] = ()
+) -> tuple[Batcher, FeatureStore]:
+    """The quickest batcher that computes what the model's configuration says, and its feature cache.
+
+    `peers` are the other ranks, which call `executor` meanwhile. Raises DeviceError if the key-value cache
+    does not fit.
+    """
     if options.runner == "generate":
-        return GenerateWorker(loaded)
+        return GenerateBatcher(loaded), FeatureStore(None, 0)
+    local, pages, context_length = executor(loaded, options)
+    leading: Executor = LeadingExecutor(local, peers) if peers else local
+    scheduler = Scheduler(
+        PageTable(pages, options.page_tokens),
+        slots=options.slots,
+        step_tokens=options.prefill_tokens,
+        chunk_tokens=options.chunk_tokens,
+        clear=leading.clear,
+    )
+    batcher = ContinuousBatcher(
+        leading,
+        scheduler,
+        name=local.runner.name,
+        stop_ids=loaded.stop_ids,
+        context_length=context_length,
+        cache_bytes=pages * options.page_tokens * local.runner.token_bytes,
+    )
+    return batcher, local.features
+
+
+def executor(loaded: LoadedModel, options: EngineOptions) -> tuple[LocalExecutor, int, int]:
+    """What computes the steps of this rank, with its caches; their pages, and the longest context.
+
+    Raises DeviceError if the key-value cache does not fit.
+    """
     with timed(loaded.seconds, "place"):
         runner = _runner(loaded, options)
-        if loaded.architecture == "internvl":
-            # First: on a GPU the key-value cache takes what is left.
-            features.allocate(_feature_shape(loaded))
+        # First: on a GPU the key-value cache takes what is left.
+        shape = _feature_shape(loaded) if loaded.architecture == "internvl" else None
+        features = FeatureStore(shape, options.feature_cache_images)
     with timed(loaded.seconds, "profile"):
-        budget = cache_budget(runner, loaded, options)
+        budget = _least(cache_budget(runner, loaded, options), loaded.device)
     if budget < LEAST_CONTEXT * runner.token_bytes:
         raise DeviceError(
-            f"the key-value cache holds {budget // runner.token_bytes} tokens ({budget} B); it needs "
+            f"the key-value cache can hold {budget // runner.token_bytes} tokens ({budget} B); it needs "
             f"{LEAST_CONTEXT}; raise CAPSTAN_CACHE_BYTES or CAPSTAN_MEMORY_FRACTION, or take a larger GPU"
         )
-    worker = BatchWorker(
-        runner,
-        tokenizer=loaded.tokenizer,
-        stop_ids=loaded.stop_ids,
-        context_length=min(loaded.context_length, runner.context_limit or loaded.context_length),
-        slots=options.slots,
-        cache_bytes=budget,
-        prefill_tokens=options.prefill_tokens,
-        chunk_tokens=options.chunk_tokens,
-        features=features,
-    )
+    context_length = min(loaded.context_length, runner.context_limit or loaded.context_length)
+    most = options.slots * -(-context_length // options.page_tokens)
+    pages = min(budget // (runner.token_bytes * options.page_tokens), most)
+    runner.allocate(pages, options.page_tokens)
     with timed(loaded.seconds, "capture"):
-        runner.capture(worker.slots)
-    return worker
+        runner.capture(options.slots)
+    return LocalExecutor(runner, features, shape), pages, context_length
+
+
+def _least(budget: int, device: torch.device) -> int:
+    """The budget that all ranks have, since their pages are the same."""
+    if not dist.is_initialized():
+        return budget
+    least = torch.tensor([budget], device=device)
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    return int(least.item())
 
 
 def _runner(loaded: LoadedModel, options: EngineOptions) -> Runner:

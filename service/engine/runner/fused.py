@@ -20,7 +20,6 @@ from service.engine.runner.language_model import LanguageModel
 from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
-from service.engine.sequence import Sequence
 from service.errors import DeviceError
 
 logger = logging.getLogger("capstan.engine")
@@ -92,9 +91,6 @@ class FusedRunner:
             logger.warning("decode steps run without CUDA graphs: %s", error)
             return
         self.graphs = graphs
-
-    def begin(self, sequence: Sequence) -> None:
-        """Nothing: positions are plain numbers, and tokens see those before them."""
 
     def encode(self, extra: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Not for models that take tiles."""

@@ -8,7 +8,9 @@ from torch.nn.functional import silu
 
 from service.engine.attention.cache import CacheShape
 from service.engine.attention.protocol import LayerAttention
-from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
+from service.engine.runner.tensor_parallel import embedding, row_parallel
+from service.engine.runner.tensor_parallel import head as head_of
+from service.engine.runner.weights import Linear, Norm, fuse, local, norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,18 @@ class LanguageModel:
     """Runs the layers. `model` is transformers' language model without its head, `config` its text config."""
 
     def __init__(self, model: Any, config: Any, head: Any, context_length: int) -> None:  # noqa: ANN401
-        self.query_heads = config.num_attention_heads
-        self.key_heads = config.num_key_value_heads
         self.channels = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.embedding: torch.Tensor = model.embed_tokens.weight.data
+        # Those of this rank.
+        attention = model.layers[0].self_attn
+        self.query_heads, self.key_heads = (
+            local(projection.weight.data).shape[0] // self.channels
+            for projection in (attention.q_proj, attention.k_proj)
+        )
+        self.embed = embedding(model.embed_tokens)
         self.layers = [_layer(layer) for layer in model.layers]
         self.final = norm(model.norm)
-        self.head = linear(head)
-        weight = self.embedding
+        self.head = head_of(head)
+        weight = self.embed.weight
         positions = torch.arange(context_length, device=weight.device)[None]
         # Tables, as the positions of all sequences are among these: [context_length, 1, D] each.
         self.cosine, sine = (part[0][:, None] for part in model.rotary_emb(weight[:1], positions))
@@ -44,10 +50,6 @@ class LanguageModel:
         first, second = sine.chunk(2, -1)  # each [context_length, 1, D / 2]
         self.sine = torch.cat((-first, second), -1)  # [context_length, 1, D]
         self.shape = CacheShape(len(self.layers), self.key_heads, self.channels, weight.dtype, weight.device)
-
-    def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings [..., H] of ids [...]."""
-        return self.embedding[ids]
 
     def angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and signed sine of the rotary embedding for positions [N], each [N, 1, D]."""
@@ -109,8 +111,8 @@ def _layer(layer: Any) -> TextLayer:  # noqa: ANN401 - a decoder layer of transf
         qkv=fuse(attention.q_proj, attention.k_proj, attention.v_proj),
         query_norm=norm(attention.q_norm) if normed else None,
         key_norm=norm(attention.k_norm) if normed else None,
-        out=linear(attention.o_proj),
+        out=row_parallel(attention.o_proj),
         after=norm(layer.post_attention_layernorm),
         gate_up=fuse(mlp.gate_proj, mlp.up_proj),
-        down=linear(mlp.down_proj),
+        down=row_parallel(mlp.down_proj),
     )

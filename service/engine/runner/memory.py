@@ -16,7 +16,8 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pages import PAGE_TOKENS
-from service.engine.request import Request, Sampling
+from service.engine.prompt.prompt_reader import PromptReader
+from service.engine.request import Sampling
 from service.engine.runner.protocol import Runner
 from service.engine.sampler import generator_of, sample
 from service.engine.scheduler import Chunk
@@ -91,15 +92,16 @@ def run_worst_step(runner: Runner, loaded: LoadedModel, options: EngineOptions) 
     counts = [length] * (options.prefill_tokens // length)
     runner.allocate(pages * len(counts), PAGE_TOKENS)
     features = list(_features(runner, loaded, options))
-    chunks = list[Chunk]()
+    chunks, reader = list[Chunk](), PromptReader(loaded.model)
     for number, count in enumerate(counts):
         own = list(range(number * pages, (number + 1) * pages))
-        sequence = Sequence(Request((), Sampling(1)), prompt=[TOKEN] * count, limit=1, pages=own)
-        runner.begin(sequence)
+        sequence = Sequence(Sampling(1), prompt=[TOKEN] * count, limit=1, pages=own)
+        sequence.positions = reader.positions(sequence.prompt, {})
+        sequence.sight = reader.sight(sequence.prompt, {})
         chunks.append(Chunk(sequence, 0, count))
     logits = runner.run(chunks)  # [B, V]
     drawn = Sampling(1, temperature=1.0, top_p=0.9)
-    rows = [Sequence(Request((), drawn), generator=generator_of(drawn)) for _ in range(options.slots)]
+    rows = [Sequence(drawn, generator=generator_of(drawn)) for _ in range(options.slots)]
     sample(logits[:1].repeat(options.slots, 1), rows)
     del features
     runner.allocate(1, 1)

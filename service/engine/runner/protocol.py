@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from service.engine.scheduler import Chunk
-from service.engine.sequence import Sequence
 
 
 class Runner(Protocol):
@@ -33,10 +32,6 @@ class Runner(Protocol):
 
     def capture(self, most: int) -> None:
         """Record what can be recorded for up to `most` sequences that decode together."""
-        ...
-
-    def begin(self, sequence: Sequence) -> None:
-        """Find what the runner needs to know of a prepared sequence, before it is divided into chunks."""
         ...
 
     def encode(self, extra: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -21,7 +21,6 @@ from service.engine.runner.packed_forward import PackedForward
 from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
-from service.engine.sequence import Sequence
 
 
 class TransformersRunner:
@@ -58,14 +57,6 @@ class TransformersRunner:
 
     def capture(self, most: int) -> None:
         """Record nothing: a forward of transformers is not the same work at every step."""
-
-    def begin(self, sequence: Sequence) -> None:
-        """Find the positions of a prompt and what its tokens see."""
-        extra = sequence.inputs.extra if sequence.inputs else {}
-        sequence.positions = self.forward.prompts.positions(sequence.prompt, extra)
-        sequence.sight = self.forward.prompts.sight(sequence.prompt, extra)
-        if sequence.sight is not None:  # what is cached of a token depends on later ones
-            sequence.page_hashes = []
 
     def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Features of images."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,17 @@ class Linear:
         if self.bias is not None:
             residual = residual + self.bias
         return torch.addmm(residual, x, self.weight.t())
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A vector [H] for each token of the vocabulary."""
+
+    weight: torch.Tensor
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings [..., H] of ids [...]."""
+        return self.weight[ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +59,20 @@ class Norm:
         return torch.mul(x, scale).mul_(self.weight)
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a weight that this rank has."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or a quantized stand-in for it
     """Layers of the same input as one, their outputs side by side. The layers then share its memory."""
-    weight = torch.cat([layer.weight.data for layer in layers])
+    weight = torch.cat([local(layer.weight.data) for layer in layers])
     biased = layers[0].bias is not None
-    bias = torch.cat([layer.bias.data for layer in layers]) if biased else None
+    bias = torch.cat([local(layer.bias.data) for layer in layers]) if biased else None
+    if isinstance(layers[0].weight, DTensor):
+        for layer in layers:
+            layer.weight = layer.bias = None
+        return Linear(weight, bias)
     first = 0
     for layer in layers:  # the model keeps no second copy
         rows = slice(first, first := first + layer.weight.shape[0])

@@ -15,8 +15,9 @@ from service.engine.engine import Engine
 from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
+from service.engine.ranks.thread import ThreadRank
 from service.engine.request import EncodedImage, Request, Sampling, Turn
-from service.media.decode import ImageLimits, LocalDecoder
+from service.media.decode import ImageDecoder, ImageLimits, LocalDecoder
 from service.settings import EMBEDDED_MODEL
 from training.shapes import draw, random_scene
 
@@ -29,10 +30,20 @@ def embedded() -> LoadedModel:
     return load(str(EMBEDDED_MODEL))
 
 
+def engine_of(
+    loaded: LoadedModel | None = None, *, decoder: ImageDecoder = DECODER, **options: Any
+) -> Engine:
+    """An engine whose rank is a thread."""
+    loaded, parsed = loaded or embedded(), EngineOptions(**options)
+    return Engine(loaded, ThreadRank(loaded, parsed), decoder=decoder, options=parsed)
+
+
 @contextmanager
-def running(loaded: LoadedModel | None = None, **options: Any) -> Iterator[Engine]:
-    """An engine that has started, and is closed again."""
-    engine = Engine(loaded or embedded(), decoder=DECODER, options=EngineOptions(**options))
+def running(
+    loaded: LoadedModel | None = None, *, decoder: ImageDecoder = DECODER, **options: Any
+) -> Iterator[Engine]:
+    """An engine whose rank is a thread; it has started, and is closed again."""
+    engine = engine_of(loaded, decoder=decoder, **options)
     engine.start()
     try:
         yield engine

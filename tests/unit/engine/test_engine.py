@@ -12,7 +12,7 @@ import pytest
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.request import Completion, EncodedImage, FinishReason, Request, Sampling, Turn
-from service.engine.worker import Worker
+from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError
 from tests.unit.engine.running import ask, by_generate, embedded, picture, running
 
@@ -23,8 +23,8 @@ def answer(engine: Engine, *requests: Request) -> list[Completion]:
     """The answers to requests that are sent together."""
 
     async def all_of_them() -> list[Completion]:
-        generations = [engine.submit(request) for request in requests]
-        return await asyncio.gather(*(generation.result() for generation in generations))
+        handles = [engine.submit(request) for request in requests]
+        return await asyncio.gather(*(handle.result() for handle in handles))
 
     return asyncio.run(asyncio.wait_for(all_of_them(), DEADLINE_SECONDS))
 
@@ -34,7 +34,7 @@ async def until(condition: Any) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 def mixed_requests(count: int, seed: int) -> list[Request]:
@@ -90,7 +90,7 @@ def test_repetition_penalty_is_that_of_generate() -> None:
 
 
 def test_a_seed_gives_the_same_text_alone_and_in_a_batch() -> None:
-    """A seeded request draws the same text whatever runs beside it."""
+    """A seeded request draws the same text whatever else runs."""
     seeded = ask(picture(7), "Describe the image.", temperature=1.5, seed=11)
     with running() as engine:
         (alone,) = answer(engine, seeded)
@@ -98,7 +98,7 @@ def test_a_seed_gives_the_same_text_alone_and_in_a_batch() -> None:
     assert alone.text == among.text
 
 
-def test_usage_and_finish_reason_are_told() -> None:
+def test_usage_and_finish_reason_are_known() -> None:
     """A completion says what it cost and why it ended."""
     with running() as engine:
         whole, cut = answer(engine, ask(picture(8), "?"), ask(picture(8), "?", max_tokens=3))
@@ -120,30 +120,29 @@ def test_a_stop_string_ends_the_text_before_it() -> None:
 @pytest.mark.slow
 def test_a_stream_gives_the_same_text_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pieces of a stream join to the whole text, and its completion follows."""
-    read = threading.Event()
-    give_out = Engine._give_out
+    read, run = threading.Event(), FusedRunner.run
 
-    def give_out_and_wait(engine: Engine, worker: Worker) -> None:
-        # A reader that falls behind gets several pieces as one, so this engine waits for it.
-        give_out(engine, worker)
+    def run_once_read(runner: FusedRunner, chunks: Any) -> Any:
+        # A reader that falls behind gets several pieces as one, so each step waits for it.
         read.wait(0.2)
         read.clear()
+        return run(runner, chunks)
 
     async def stream(engine: Engine) -> tuple[list[str], Completion | None]:
-        generation, pieces = engine.submit(ask(picture(9), "Describe the image.")), []
-        async for piece in generation.stream():
+        handle, pieces = engine.submit(ask(picture(9), "Describe the image.")), []
+        async for piece in handle.stream():
             pieces.append(piece)
             read.set()
-        return pieces, generation.completion
+        return pieces, handle.completion
 
     with running() as engine:
         (whole,) = answer(engine, ask(picture(9), "Describe the image."))
-        monkeypatch.setattr(Engine, "_give_out", give_out_and_wait)
+        monkeypatch.setattr(FusedRunner, "run", run_once_read)
         pieces, completion = asyncio.run(stream(engine))
     assert len(pieces) > 3
     assert "".join(pieces) == whole.text
     assert completion is not None
-    assert (completion.usage, completion.finish_reason) == (whole.usage, whole.finish_reason)
+    assert (completion.text, completion.usage) == (whole.text, whole.usage)
 
 
 def test_a_cancelled_request_frees_its_slot_within_two_steps() -> None:
@@ -178,20 +177,20 @@ def test_a_request_past_its_deadline_is_given_up() -> None:
         with pytest.raises(RequestError) as caught:
             answer(engine, ask("?", max_tokens=3000, deadline=time.monotonic() + 0.2))
         assert caught.value.code is ErrorCode.DEADLINE_EXCEEDED
-        assert (engine.stats().running, engine.stats().failed) == (0, 1)
+        asyncio.run(until(lambda: (engine.stats().running, engine.stats().failed) == (0, 1)))
 
 
 def test_a_full_queue_refuses_at_once() -> None:
     """A request beyond slots and queue is refused with the numbers."""
 
     async def overfill(engine: Engine) -> None:
-        generations = [engine.submit(ask(f"{n}", max_tokens=3000, shorten=True)) for n in range(3)]
+        handles = [engine.submit(ask(f"{n}", max_tokens=3000, shorten=True)) for n in range(3)]
         with pytest.raises(RequestError) as caught:
             engine.submit(ask("4"))
         assert caught.value.code is ErrorCode.OVERLOADED
         assert "3 requests are in flight; the limit is 3" in caught.value.message
-        for generation in generations:
-            generation.cancel()
+        for handle in handles:
+            handle.cancel()
         await until(lambda: engine.stats().cancelled == 3)
 
     with running(without_stops(), slots=2, max_waiting=1) as engine:
@@ -236,7 +235,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers(request_: Request, field
 
 @pytest.mark.slow
 def test_a_default_limit_is_shortened_to_what_fits() -> None:
-    """Where nobody asked for max_tokens, the answer gets what the context leaves."""
+    """A default of max_tokens becomes what the context leaves."""
     with running(without_stops(), cache_bytes=2 * 2**20) as engine:
         (completion,) = answer(engine, ask("?", max_tokens=100_000, shorten=True))
         total = completion.usage.prompt_tokens + completion.usage.completion_tokens
@@ -264,9 +263,8 @@ def test_a_bad_image_fails_alone() -> None:
 def test_a_failing_step_ends_its_requests_and_not_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a step throws becomes an error of those that took part; the next request is answered."""
     with running() as engine:
-        runner = engine._worker.runner  # type: ignore[union-attr]
         with monkeypatch.context() as patch:
-            patch.setattr(runner, "run", lambda _: 1 / 0)
+            patch.setattr(FusedRunner, "run", lambda *_: 1 / 0)
             with pytest.raises(RequestError) as caught:
                 answer(engine, ask(picture(1), "?"))
         assert caught.value.code is ErrorCode.INTERNAL_ERROR
@@ -275,13 +273,13 @@ def test_a_failing_step_ends_its_requests_and_not_the_loop(monkeypatch: pytest.M
 
 
 def test_an_engine_that_has_ended_says_so() -> None:
-    """check() raises once the engine's thread is gone, and waiting requests are told."""
+    """check() raises once the engine is closed, and requests in progress end with an error."""
 
     async def close_meanwhile(engine: Engine) -> None:
-        generation = engine.submit(ask("?", max_tokens=3000))
+        handle = engine.submit(ask("?", max_tokens=3000))
         await until(lambda: engine.stats().running == 1)
         await asyncio.to_thread(engine.close, 5)
-        await generation.result()
+        await handle.result()
 
     with running(without_stops()) as engine:
         engine.check()
@@ -305,7 +303,7 @@ def test_timings_follow_one_another_within_the_time_of_the_request() -> None:
 
 
 def test_requests_divide_the_time_of_the_steps_among_them() -> None:
-    """What requests are charged adds up to the time that the model was busy, shared runs included."""
+    """What requests are charged adds up to the time that the model was busy, shared answers included."""
     with running() as engine:
         before = engine.stats()
         completions = answer(engine, *mixed_requests(10, seed=5), *[ask(picture(7), "describe")] * 4)
@@ -317,7 +315,7 @@ def test_requests_divide_the_time_of_the_steps_among_them() -> None:
 
 
 def test_static_batches_divide_their_time_too() -> None:
-    """A worker of whole batches charges its runs the time that it was busy."""
+    """Whole batches charge their sequences the time that they took."""
     with running(runner="generate") as engine:
         completions = answer(engine, *mixed_requests(6, seed=6))
         stats = engine.stats()

@@ -2,15 +2,19 @@
 
 import pytest
 
+from service.engine.answer import Answer
 from service.engine.fair_queue import FairQueue
 from service.engine.request import Request, Sampling
-from service.engine.sequence import Sequence
+
+
+def answer_of(client: str = "") -> Answer:
+    return Answer(0, Request((), Sampling(4), client=client))
 
 
 def queued(*clients: str) -> FairQueue:
     queue = FairQueue()
     for client in clients:
-        queue.append(Sequence(Request((), Sampling(4), client=client)))
+        queue.append(answer_of(client))
     return queue
 
 
@@ -19,22 +23,22 @@ def drained(queue: FairQueue) -> str:
 
 
 def test_one_client_is_served_in_order() -> None:
-    """Runs of one client, or of nobody in particular, come in the order of their arrival."""
-    queue, runs = FairQueue(), [Sequence(Request((), Sampling(n))) for n in range(1, 5)]
-    for run in runs:
-        queue.append(run)
-    assert [queue.popleft() for _ in runs] == runs
+    """Answers of one client, or without one, come in the order of their arrival."""
+    queue, answers = FairQueue(), [answer_of() for _ in range(4)]
+    for answer in answers:
+        queue.append(answer)
+    assert [queue.popleft() for _ in answers] == answers
 
 
 def test_clients_take_turns() -> None:
-    """One run of each client comes after another, however many one of them has."""
+    """One answer of each client comes after another, however many one of them has."""
     assert drained(queued(*"aaaaabbc")) == "abcabaaa"
 
 
 def test_a_client_that_comes_late_waits_for_one_of_each() -> None:
-    """A newcomer is served after one run of each client that was there."""
+    """A newcomer is served after one answer of each client that was there."""
     queue = queued(*"aaaabbbb")
-    queue.append(Sequence(Request((), Sampling(4), client="c")))
+    queue.append(answer_of("c"))
     assert drained(queue).index("c") == 2
 
 
@@ -43,14 +47,14 @@ def test_a_client_that_comes_back_has_no_advantage() -> None:
     queue = queued(*"ab")
     assert queue.popleft().request.client == "a"
     for client in "aab":
-        queue.append(Sequence(Request((), Sampling(4), client=client)))
+        queue.append(answer_of(client))
     assert drained(queue) == "baba"
 
 
-def test_runs_that_nobody_wants_are_forgotten() -> None:
-    """Runs that were cancelled leave; the others keep their order, and the length is right."""
+def test_cancelled_answers_are_dropped() -> None:
+    """Answers that were cancelled leave; the others keep their order, and the length is right."""
     queue = queued(*"aabbc")
-    queue.keep(lambda run: run.request.client != "b")
+    queue.keep(lambda answer: answer.request.client != "b")
     assert (len(queue), drained(queue), len(queue)) == (3, "aca", 0)
 
 

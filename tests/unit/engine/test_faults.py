@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 
+from service.engine.batching import ContinuousBatcher
 from service.engine.engine import Engine
-from service.engine.options import EngineOptions
 from service.engine.request import Completion
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
-from tests.unit.engine.running import DECODER, ask, embedded, picture, running
+from tests.unit.engine.running import ask, engine_of, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
-
-
-def runner_of(engine: Engine) -> FusedRunner:
-    runner = engine._worker.runner  # type: ignore[union-attr]
-    assert isinstance(runner, FusedRunner)
-    return runner
 
 
 @pytest.mark.slow
@@ -33,16 +27,14 @@ def test_one_prompt_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPa
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     with running() as engine:
-        runner = runner_of(engine)
-        run, tokens = runner.run, len(answer(engine, ask(poison))[0].text)
-        assert tokens > 0
+        run, length = FusedRunner.run, answer(engine, ask(poison))[0].usage.prompt_tokens
 
-        def failing(chunks: Any) -> Any:
-            if any(chunk.sequence.request.turns[0].content == (poison,) for chunk in chunks):
+        def failing(runner: FusedRunner, chunks: Any) -> Any:
+            if any(len(chunk.sequence.prompt) == length for chunk in chunks):
                 raise RuntimeError("poisoned")
-            return run(chunks)
+            return run(runner, chunks)
 
-        monkeypatch.setattr(runner, "run", failing)
+        monkeypatch.setattr(FusedRunner, "run", failing)
         first, bad, last = asyncio.run(together(engine))
         assert isinstance(first, Completion)
         assert isinstance(last, Completion)
@@ -53,59 +45,47 @@ def test_one_prompt_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_the_loops_end_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loops_end_ends_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the loop itself fails, waiting requests end in an error, new ones are refused, check() raises."""
 
     async def broken(engine: Engine) -> None:
-        generation = engine.submit(ask("?", max_tokens=3000))
+        handle = engine.submit(ask("?", max_tokens=3000))
         await until(lambda: engine.stats().running == 1)
-        monkeypatch.setattr(engine._worker, "retire", lambda: 1 / 0)
-        with pytest.raises(RequestError) as caught:
-            await generation.result()
+        monkeypatch.setattr(ContinuousBatcher, "retire", lambda _: 1 / 0)
+        with pytest.raises(RequestError, match="the engine failed while it worked") as caught:
+            await handle.result()
         assert caught.value.code is ErrorCode.INTERNAL_ERROR
-        await until(lambda: not engine._thread.is_alive())
         with pytest.raises(RequestError) as refused:
             engine.submit(ask("?"))
         assert refused.value.code is ErrorCode.NOT_READY
-        monkeypatch.undo()
 
     with running(without_stops()) as engine:
         asyncio.run(broken(engine))
-        with pytest.raises(EngineStopped):
+        with pytest.raises(EngineStopped, match="the engine's loop has failed"):
             engine.check()
 
 
 @pytest.mark.slow
-def test_a_step_that_hangs_is_told_by_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """check() raises while a step lasts longer than allowed, and no more once it has ended."""
-    inside, go_on = threading.Event(), threading.Event()
-
-    with running(stall_seconds=0.01) as engine:
-        runner = runner_of(engine)
-        run = runner.run
-
-        def hanging(chunks: Any) -> Any:
-            inside.set()
-            go_on.wait(10)
-            return run(chunks)
+def test_a_step_that_hangs_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a step lasts longer than allowed, its requests end in an error and check() raises."""
+    go_on = threading.Event()
+    with running(stall_seconds=0.1) as engine:
+        monkeypatch.setattr(FusedRunner, "run", lambda *_: go_on.wait(20))
 
         async def hang() -> None:
-            generation = engine.submit(ask("?"))
-            await asyncio.to_thread(inside.wait, 10)
-            await until(lambda: time.monotonic() - engine._beat > 0.02)
-            with pytest.raises(EngineStopped, match="the limit is 0"):
-                engine.check()
-            go_on.set()
-            await generation.result()
+            with pytest.raises(RequestError, match="the engine failed while it worked"):
+                await asyncio.wait_for(engine.submit(ask("?")).result(), 10)
 
-        monkeypatch.setattr(runner, "run", hanging)
         asyncio.run(hang())
+        with pytest.raises(EngineStopped, match="the limit is 0"):
+            engine.check()
+        go_on.set()
 
 
 def test_a_model_that_fails_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine whose model cannot answer a first request refuses to start."""
     monkeypatch.setattr(FusedRunner, "run", lambda *_: 1 / 0)
-    engine = Engine(embedded(), decoder=DECODER, options=EngineOptions())
+    engine = engine_of()
     with pytest.raises(StartupError):
         engine.start()
     engine.close(1)
@@ -113,7 +93,7 @@ def test_a_model_that_fails_does_not_start(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_engine_that_has_not_started_refuses() -> None:
     """Requests before the start are refused as such."""
-    engine = Engine(embedded(), decoder=DECODER, options=EngineOptions())
+    engine = engine_of()
     with pytest.raises(RequestError) as caught:
         engine.submit(ask("?"))
     assert caught.value.code is ErrorCode.NOT_READY
@@ -123,8 +103,8 @@ def test_an_engine_that_has_not_started_refuses() -> None:
 
 
 @pytest.mark.slow
-def test_deadlines_within_a_shared_run_are_each_their_own() -> None:
-    """A hasty request that shares a patient one's run is late alone."""
+def test_deadlines_of_a_shared_answer_are_each_their_own() -> None:
+    """A hasty request that shares a patient one's answer is late alone."""
 
     async def both(engine: Engine) -> tuple[BaseException | Completion, bool]:
         patient = asyncio.ensure_future(engine.submit(ask("?", max_tokens=3000)).result())

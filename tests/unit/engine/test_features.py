@@ -1,18 +1,31 @@
-"""The cache of image features: pages of one tensor, a page for each tile."""
+"""The cache of image features: what is kept, decided in one process, and the pages, in another."""
 
 import torch
 
-from service.engine.features import FeatureCache, FeatureShape
+from service.engine.feature_directory import FeatureDirectory
+from service.engine.features import FeatureShape, FeatureStore
 
-CPU = torch.device("cpu")
-SHAPE = FeatureShape(tiles=1, tokens=2, channels=4, dtype=torch.float32, device=CPU)
+SHAPE = FeatureShape(tiles=5, tokens=2, channels=4, dtype=torch.float32, device=torch.device("cpu"))
+PAGE_BYTES = 100
 
 
-def cache_of(tiles: int) -> FeatureCache:
-    """A cache of so many images of one tile each."""
-    cache = FeatureCache(tiles)
-    cache.allocate(SHAPE)
-    return cache
+def directory_of(pages: int, **images: int) -> FeatureDirectory:
+    """A directory with images of so many tiles, whose features are ready."""
+    directory = FeatureDirectory(pages, PAGE_BYTES)
+    for key, tiles in images.items():
+        keep(directory, key, tiles)
+    return directory
+
+
+def keep(directory: FeatureDirectory, key: str, tiles: int) -> bool:
+    kept = directory.reserve(key, tiles)
+    if kept is not None:
+        kept.ready = True
+    return kept is not None
+
+
+def known(directory: FeatureDirectory, keys: str) -> str:
+    return "".join(key for key in keys if directory.get(key) is not None)
 
 
 def features(tiles: int, first: float = 0.0) -> torch.Tensor:
@@ -21,112 +34,76 @@ def features(tiles: int, first: float = 0.0) -> torch.Tensor:
     return torch.arange(first, first + size[0] * size[1]).view(size)
 
 
-def test_what_was_put_is_found() -> None:
-    """Features are found under their key, and hits and misses are counted."""
-    cache, put = cache_of(4), features(3)
-    cache.put("a", put)
-    found = cache.get("a")
+def test_hits_and_misses_are_counted() -> None:
+    """An image is found under its key in one page for each tile."""
+    directory = directory_of(4, a=3)
+    found = directory.get("a")
     assert found is not None
-    assert found.tiles == 3
-    assert cache.read(found).tolist() == put.tolist()
-    assert cache.get("b") is None
-    assert (cache.hits, cache.misses, cache.bytes) == (1, 1, put.nbytes)
+    assert len(set(found.pages)) == 3
+    assert directory.get("b") is None
+    assert (directory.hits, directory.misses, directory.bytes) == (1, 1, 3 * PAGE_BYTES)
+
+
+def test_an_image_is_known_only_once_its_features_are_there() -> None:
+    """Between the reservation and the computation an image is a miss, and gets the same pages again."""
+    directory = FeatureDirectory(4, PAGE_BYTES)
+    first = directory.reserve("a", 2)
+    assert directory.get("a") is None
+    assert directory.reserve("a", 2) is first
 
 
 def test_the_least_recently_used_go_first() -> None:
-    """Beyond the budget the features that were not asked for longest are let go."""
-    cache = cache_of(5)
-    for key in "ab":
-        cache.put(key, features(2))
-    cache.get("a")
-    cache.put("c", features(2))
-    assert [cache.get(key) is not None for key in "abc"] == [True, False, True]
-    assert cache.bytes == 4 * SHAPE.tile_bytes
+    """Beyond the last page, the image that was not asked for longest goes."""
+    directory = directory_of(5, a=2, b=2)
+    directory.get("a")
+    assert keep(directory, "c", 2)
+    assert known(directory, "abc") == "ac"
 
 
-def test_pages_are_used_again_wherever_they_lie() -> None:
-    """An image takes the pages that several smaller ones left, and is read in its own order."""
-    cache = cache_of(5)
-    for number, key in enumerate("abcde"):
-        cache.put(key, features(1, first=100.0 * number))
-    for key in "bd":
-        cache.get(key)
-    cache.put("f", features(3, first=1000.0))
-    found = cache.get("f")
-    assert found is not None
-    assert cache.read(found).tolist() == features(3, first=1000.0).tolist()
-    cached = cache.get("b")
-    assert cached is not None
-    assert cache.read(cached).tolist() == features(1, first=100.0).tolist()
+def test_an_image_of_too_many_tiles_is_not_kept() -> None:
+    """An image larger than the whole cache leaves the others alone."""
+    directory = directory_of(3, a=2)
+    assert not keep(directory, "b", 4)
+    assert known(directory, "ab") == "a"
 
 
-def test_features_over_the_budget_are_not_kept() -> None:
-    """Features larger than the whole budget leave the others alone."""
-    cache = cache_of(3)
-    cache.put("a", features(2))
-    cache.put("b", features(4))
-    assert (cache.get("b"), cache.bytes) == (None, 2 * SHAPE.tile_bytes)
-
-
-def test_putting_twice_counts_once() -> None:
-    """The same key put again takes no more bytes."""
-    cache = cache_of(5)
-    cache.put("a", features(2))
-    cache.put("a", features(2))
-    assert cache.bytes == 2 * SHAPE.tile_bytes
-
-
-def test_what_somebody_holds_is_not_overwritten() -> None:
-    """Features that were let go of stay what they are until no sequence holds them."""
-    cache = cache_of(2)
-    cache.put("a", features(2))
-    held = cache.get("a")
+def test_pages_that_an_answer_refers_to_are_not_reused() -> None:
+    """Pages of an image that was dropped are free only once no answer is to be computed from them."""
+    directory = directory_of(2, a=2)
+    held = directory.get("a")
     assert held is not None
-    cache.put("b", features(2, first=50.0))
-    assert cache.read(held).tolist() == features(2).tolist()
-    assert (cache.peek("a"), cache.peek("b")) == (None, None)
+    assert not keep(directory, "b", 2)
+    assert known(directory, "ab") == ""
     del held
-    cache.put("b", features(2, first=50.0))
-    assert cache.peek("b") is not None
+    assert keep(directory, "b", 2)
 
 
-def test_the_memory_is_taken_at_once() -> None:
-    """The cache takes all its memory in the beginning and never more."""
-    cache = cache_of(3)
-    assert cache.capacity_bytes == 3 * SHAPE.tile_bytes
-    for key in range(10):
-        cache.put(key, features(1))
-    assert cache.bytes == cache.capacity_bytes == 3 * SHAPE.tile_bytes
+def test_a_cache_without_pages_keeps_nothing() -> None:
+    """With no memory for a single tile, every image is a miss."""
+    assert not keep(directory_of(0), "a", 1)
 
 
-def test_the_size_is_a_number_of_the_largest_images() -> None:
-    """Images of the most tiles fit as often as the cache is large, whatever a tile of the model takes."""
-    for tokens in (1, 256):
-        shape = FeatureShape(tiles=13, tokens=tokens, channels=8, dtype=torch.float32, device=CPU)
-        cache = FeatureCache(4)
-        cache.allocate(shape)
-        for key in range(6):
-            cache.put(key, torch.zeros(13 * tokens, 8))
-        assert [cache.get(key) is not None for key in range(6)] == [False] * 2 + [True] * 4
+def test_features_are_read_as_they_were_written() -> None:
+    """Features come back in their own order, whichever pages they have."""
+    store = FeatureStore(SHAPE, 1)
+    store.write("a", (4, 0, 2), features(3))
+    store.write("b", (1, 3), features(2, first=50.0))
+    assert store.read((4, 0, 2)).tolist() == features(3).tolist()
+    assert store.read((1, 3)).tolist() == features(2, first=50.0).tolist()
 
 
-def test_a_peek_is_not_counted() -> None:
-    """Looking again for what was missed counts as neither hit nor miss."""
-    cache = cache_of(1)
-    assert cache.peek("a") is None
-    assert (cache.hits, cache.misses) == (0, 0)
+def test_a_store_knows_what_its_pages_hold() -> None:
+    """Pages hold an image until one of them is written for another, and only in its order."""
+    store = FeatureStore(SHAPE, 1)
+    assert not store.holds("a", (0, 1))
+    store.write("a", (0, 1), features(2))
+    assert store.holds("a", (0, 1))
+    assert not store.holds("a", (1, 0))
+    store.write("b", (1, 2), features(2))
+    assert not store.holds("a", (0, 1))
 
 
-def test_a_cleared_cache_holds_nothing() -> None:
-    """Clearing gives all bytes back."""
-    cache = cache_of(2)
-    cache.put("a", features(1))
-    cache.clear()
-    assert (cache.get("a"), cache.bytes) == (None, 0)
-
-
-def test_a_cache_of_no_images_holds_nothing() -> None:
-    """A cache of 0 images, and one that was never allocated, hold nothing."""
-    for cache in (cache_of(0), FeatureCache(10)):
-        cache.put("a", features(1))
-        assert (cache.get("a"), cache.bytes) == (None, 0)
+def test_a_store_has_pages_for_images_of_the_most_tiles() -> None:
+    """A store is as large as so many images of the most tiles; without a shape it has no pages."""
+    assert FeatureStore(SHAPE, 3).pages == 15
+    assert FeatureStore(None, 3).pages == 0

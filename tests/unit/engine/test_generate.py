@@ -7,13 +7,11 @@ from functools import partial
 import pytest
 
 from service.engine.engine import Engine
-from service.engine.features import FeatureCache
-from service.engine.preparation import Preparation
-from service.engine.request import FinishReason
-from service.engine.runner.generate import GenerateWorker
+from service.engine.request import FinishReason, Sampling
+from service.engine.runner.generate import GenerateBatcher
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
-from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture
+from tests.unit.engine.running import ask, by_generate, embedded, picture
 from tests.unit.engine.running import running as running_engine
 from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
@@ -62,20 +60,18 @@ def test_pieces_come_while_the_batch_runs() -> None:
 
 
 def test_a_short_answer_does_not_wait_for_a_long_one() -> None:
-    """A run that ends before its batch is retired at once."""
-    worker = GenerateWorker(without_stops())
-    preparation = Preparation(without_stops(), DECODER, FeatureCache(0))
-    runs = [Sequence(ask("?", max_tokens=limit)) for limit in (3, 9)]
-    for run in runs:
-        preparation.prepare(run, longest=100)
-        worker.add(run)
+    """A sequence that ends before its batch is retired at once."""
+    batcher = GenerateBatcher(without_stops())
+    sequences = [Sequence(Sampling(limit), prompt=[5, 6], limit=limit) for limit in (3, 9)]
+    for sequence in sequences:
+        batcher.add(sequence)
     ends = list[tuple[Sequence, int]]()
-    worker.step(lambda: ends.extend((run, len(runs[1].answer)) for run in worker.retire()))
-    assert ends == [(runs[0], 3), (runs[1], 9)]
+    batcher.step(lambda: ends.extend((one, len(sequences[1].answer)) for one in batcher.retire()))
+    assert ends == [(sequences[0], 3), (sequences[1], 9)]
 
 
 def test_a_cancelled_request_ends_its_row() -> None:
-    """A client that goes away is forgotten at the next token, and its batch ends early."""
+    """A request whose client leaves is dropped at the next token, and its batch ends early."""
 
     async def cancel(engine: Engine) -> None:
         stream = engine.submit(ask("?", max_tokens=3000)).stream()
@@ -91,7 +87,7 @@ def test_a_cancelled_request_ends_its_row() -> None:
 
 
 def test_a_deadline_is_met_within_a_batch() -> None:
-    """A request that is late is told so while its batch still runs."""
+    """A request that is late ends while its batch still runs."""
     with running(without_stops()) as engine:
         start = time.monotonic()
         with pytest.raises(RequestError) as caught:

@@ -9,7 +9,7 @@ import torch
 from service.engine.attention import varlen
 from service.engine.attention.cache import Cache
 from service.engine.attention.varlen import VarlenAttention
-from service.engine.request import Request, Sampling
+from service.engine.request import Sampling
 from service.engine.runner.fused import FusedRunner
 from service.engine.runner.graphs import Record, sizes
 from service.engine.scheduler import Chunk
@@ -50,7 +50,7 @@ def read(runner: FusedRunner, count: int) -> list[Sequence]:
     for number in range(count):
         prompt = list(range(10, 14 + 3 * number))
         pages = list(range(4 * number, 4 * number + 4))
-        sequence = Sequence(Request((), Sampling(8)), prompt=prompt, limit=8, pages=pages)
+        sequence = Sequence(Sampling(8), prompt=prompt, limit=8, pages=pages)
         runner.run([Chunk(sequence, 0, len(prompt))])
         sequence.answer = [20 + number]
         found.append(sequence)

@@ -1,4 +1,4 @@
-"""From a request to a run that the engine can work on."""
+"""From a request to a message that rank 0 can work on."""
 
 import asyncio
 
@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 
 from service.engine.engine import Engine
-from service.engine.features import FeatureCache
-from service.engine.options import EngineOptions
-from service.engine.preparation import Preparation, share_key
-from service.engine.sequence import Sequence
+from service.engine.preparation import share_key
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
-from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
+from tests.unit.engine.running import ask, by_generate, embedded, picture, running
 from tests.unit.engine.test_engine import answer, until, without_stops
 
 
@@ -26,13 +23,9 @@ def test_a_known_image_is_not_decoded_again() -> None:
             decoded.append(data)
             return super().cut(data, spec)
 
-    engine = Engine(embedded(), decoder=Counting(ImageLimits()), options=EngineOptions())
-    engine.start()
-    try:
+    with running(decoder=Counting(ImageLimits())) as engine:
         texts = [answer(engine, ask(picture(1), words))[0].text for words in ("?", "?", "What is it?")]
         (both,) = answer(engine, ask(picture(2), "What is it?", picture(1)))
-    finally:
-        engine.close(5)
     assert decoded == [picture(1).data, picture(2).data]
     assert texts[0] == texts[1]
     assert texts[2] == by_generate(embedded(), ask(picture(1), "What is it?"))
@@ -41,16 +34,16 @@ def test_a_known_image_is_not_decoded_again() -> None:
 
 
 @pytest.mark.slow
-def test_a_new_image_beside_a_known_one_is_computed_alone() -> None:
+def test_a_new_image_next_to_a_known_one_is_computed_alone() -> None:
     """Of several images only those that are not known are computed, and the answer is the same."""
     with running() as engine:
         answer(engine, ask(picture(1), "?"))
-        (beside,) = answer(engine, ask(picture(1), picture(2), "?"))
+        (both,) = answer(engine, ask(picture(1), picture(2), "?"))
         stats = engine.stats()
     assert (stats.feature_hits, stats.feature_misses) == (1, 2)
     with running() as engine:
         (alone,) = answer(engine, ask(picture(1), picture(2), "?"))
-    assert (alone.text, alone.usage) == (beside.text, beside.usage)
+    assert (alone.text, alone.usage) == (both.text, both.usage)
 
 
 @pytest.mark.slow
@@ -65,47 +58,29 @@ def test_the_bound_of_tiles_is_part_of_what_an_image_is() -> None:
 @pytest.mark.slow
 def test_no_more_is_prepared_than_is_soon_wanted() -> None:
     """While all slots are taken, only as many requests as there are slots wait with their tiles."""
+    cut = list[bytes]()
 
-    async def crowd(engine: Engine) -> tuple[int, int]:
-        tasks = [
-            asyncio.ensure_future(engine.submit(ask(picture(n), f"{n}", max_tokens=2000)).result())
-            for n in range(20)
-        ]
-        await asyncio.sleep(0)  # a task that is cancelled before it begins would cancel nothing
-        await until(lambda: engine.stats().running == 2 and engine._intake._ahead == 2)
-        found = engine._worker.waiting + len(engine._intake.arrived)  # type: ignore[union-attr]
+    class Counting(LocalDecoder):
+        def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+            cut.append(data)
+            return super().cut(data, spec)
+
+    async def crowd(engine: Engine) -> int:
+        handles = [engine.submit(ask(picture(n), f"{n}", max_tokens=2000)) for n in range(20)]
+        await until(lambda: engine.stats().running == 2 and len(cut) == 4)
+        before = engine.stats().decode_tokens
+        await until(lambda: engine.stats().decode_tokens > before + 20)
         waiting = engine.stats().waiting
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for handle in handles:
+            handle.cancel()
         await until(lambda: engine.stats().running == engine.stats().waiting == 0)
-        return found, waiting
+        return waiting
 
-    with running(without_stops(), slots=2) as engine:
-        prepared, waiting = asyncio.run(asyncio.wait_for(crowd(engine), 30))
+    with running(without_stops(), decoder=Counting(ImageLimits()), slots=2) as engine:
+        waiting = asyncio.run(asyncio.wait_for(crowd(engine), 30))
         assert engine.stats().cancelled == 20
-    assert prepared <= 2
+    assert len(cut) == 4
     assert waiting == 18
-
-
-@pytest.mark.slow
-def test_tiles_and_features_are_let_go_of_once_read() -> None:
-    """A sequence whose images were seen keeps no tiles, and once it has ended no features either."""
-    with running(without_stops()) as engine:
-
-        async def look() -> Sequence:
-            generation = engine.submit(ask(picture(1), "?", max_tokens=2000))
-            await until(lambda: engine.stats().decode_tokens > 2)
-            (run,) = engine._worker.running()  # type: ignore[union-attr]
-            assert run.inputs is None
-            generation.cancel()
-            await until(lambda: engine.stats().running == 0)
-            return run
-
-        run = asyncio.run(look())
-    assert run.inputs is None
-    assert run.features is None
-    assert run.known == []
 
 
 def test_requests_with_one_seed_are_alike() -> None:
@@ -115,16 +90,6 @@ def test_requests_with_one_seed_are_alike() -> None:
     assert share_key(ask("?", **seeded)) != share_key(ask("?", temperature=1.0, seed=4))
     assert share_key(ask("?", temperature=1.0)) is None
     assert share_key(ask(picture(1), "?")) != share_key(ask(picture(2), "?"))
-
-
-def test_an_image_is_known_only_with_its_features() -> None:
-    """When the features of an image were let go of, it is decoded again."""
-    preparation = Preparation(embedded(), DECODER, FeatureCache(0))
-    for _ in range(2):
-        run = Sequence(ask(picture(1), "?"))
-        preparation.prepare(run, longest=100)
-        assert run.inputs is not None
-        assert run.inputs.tiles
 
 
 @pytest.mark.slow

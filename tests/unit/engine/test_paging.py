@@ -1,22 +1,20 @@
 """Sequences that lose their pages or share those of others are answered as each would be alone."""
 
 import asyncio
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
-from service.engine import batching
 from service.engine.engine import Engine
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError
-from tests.unit.engine.running import ask, by_generate, embedded, picture, running
+from tests.unit.engine.running import ask, by_generate, embedded, picture
+from tests.unit.engine.running import running as running_engine
 from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
-
-@pytest.fixture(autouse=True)
-def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = batching.BatchWorker.__init__.__kwdefaults__
-    monkeypatch.setitem(defaults, "page_tokens", 16)
+running = partial(running_engine, page_tokens=16)
 
 
 def test_preempted_sequences_are_answered_as_alone() -> None:
@@ -53,7 +51,7 @@ def test_a_preempted_stream_does_not_notice() -> None:
 def test_shared_beginnings_give_the_same_text() -> None:
     """Prompts that begin alike, with the same image or another, are each answered as alone."""
     begin = "Look at this picture with great care and tell me all about it. " * 3
-    requests = [ask(picture(seed % 2), begin + word) for seed, word in enumerate(("Colour?", "Shape?") * 3)]
+    requests = [ask(picture(seed % 2), begin + word) for seed, word in enumerate(("Color?", "Shape?") * 3)]
     expected = [by_generate(embedded(), request) for request in requests]
     with running() as engine:
         texts = [answer(engine, request)[0].text for request in requests]
@@ -70,24 +68,23 @@ def test_small_pages_give_the_same_texts() -> None:
 
 
 def test_a_nan_poisons_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sequence whose logits are no numbers fails, and what it left in the cache harms nobody."""
+    """A sequence whose logits are no numbers fails, and what it left in the cache harms no other."""
     request = ask(picture(1), "?")
     expected = by_generate(embedded(), request)
+    run = FusedRunner.run
+
+    def poisoned(runner: FusedRunner, chunks: Any) -> torch.Tensor:
+        logits = run(runner, chunks)
+        for layer in (*runner.cache.keys, *runner.cache.values):
+            layer[chunks[0].sequence.pages[0]] = torch.nan
+        return logits * torch.nan
+
     with running(slots=1) as engine:
-        runner = engine._worker.runner  # type: ignore[union-attr]
-        run = runner.run
-
-        def poisoned(chunks: object) -> torch.Tensor:
-            logits = run(chunks)
-            for layer in (*runner.cache.keys, *runner.cache.values):
-                layer[chunks[0].sequence.pages[0]] = torch.nan  # type: ignore[index]
-            return logits * torch.nan
-
-        monkeypatch.setattr(runner, "run", poisoned)
-        with pytest.raises(RequestError) as caught:
-            answer(engine, ask(picture(2), "?"))
+        with monkeypatch.context() as patch:
+            patch.setattr(FusedRunner, "run", poisoned)
+            with pytest.raises(RequestError) as caught:
+                answer(engine, ask(picture(2), "?"))
         assert caught.value.code is ErrorCode.INTERNAL_ERROR
-        monkeypatch.undo()
         assert answer(engine, request)[0].text == expected
 
 
@@ -97,17 +94,23 @@ def test_a_device_fault_ends_the_engine(
 ) -> None:
     """After a fault of the device, or steps in a row that all fail, check() raises and Serve replaces it."""
 
-    def broken(_: object) -> torch.Tensor:
+    def broken(*_: object) -> torch.Tensor:
         raise error("CUDA error: an illegal memory access was encountered")
 
     async def send(engine: Engine) -> None:
         for _ in range(requests):
             with pytest.raises(RequestError):
                 await engine.submit(ask("?")).result()
-        await until(lambda: not engine._thread.is_alive())
+        await until(lambda: stopped(engine))
 
     with running() as engine:
-        monkeypatch.setattr(engine._worker.runner, "run", broken)  # type: ignore[union-attr]
-        asyncio.run(send(engine))
-        with pytest.raises(EngineStopped):
-            engine.check()
+        monkeypatch.setattr(FusedRunner, "run", broken)
+        asyncio.run(asyncio.wait_for(send(engine), 20))
+
+
+def stopped(engine: Engine) -> bool:
+    try:
+        engine.check()
+    except EngineStopped:
+        return True
+    return False

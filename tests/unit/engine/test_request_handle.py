@@ -1,4 +1,4 @@
-"""A request in flight, as its client sees it."""
+"""A request in progress, as its client sees it."""
 
 import asyncio
 
@@ -21,11 +21,11 @@ async def pieces(one: RequestHandle) -> list[str]:
 
 
 def test_a_stream_that_begins_after_the_end_gives_the_whole_text() -> None:
-    """Text that came before anybody read along is not lost."""
+    """Text that came before the stream began is not lost."""
 
     async def late() -> list[str]:
         one = generation()
-        one.tell(Update(completion=END))
+        one.take(Update(completion=END))
         return await pieces(one)
 
     assert asyncio.run(late()) == ["a red circle"]
@@ -34,21 +34,21 @@ def test_a_stream_that_begins_after_the_end_gives_the_whole_text() -> None:
 def test_a_stream_ends_with_what_no_piece_has_given() -> None:
     """The last piece is what is left of the whole text; a slow reader gets several pieces as one."""
 
-    async def told() -> list[str]:
+    async def taken() -> list[str]:
         one = generation()
         reading = asyncio.ensure_future(pieces(one))
         await asyncio.sleep(0)
-        for news in (Update("a r"), Update("ed"), Update(completion=END)):
-            one.tell(news)
+        for update in (Update("a r"), Update("ed"), Update(completion=END)):
+            one.take(update)
         return await reading
 
-    assert asyncio.run(told()) == ["a red", " circle"]
+    assert asyncio.run(taken()) == ["a red", " circle"]
 
 
 def test_a_stream_gives_each_piece_as_it_comes() -> None:
-    """A reader that keeps up gets every piece before the next one is told."""
+    """A reader that keeps up gets every piece before the next one comes."""
 
-    async def told() -> list[list[str]]:
+    async def taken() -> list[list[str]]:
         one, found, seen = generation(), list[str](), list[list[str]]()
 
         async def read() -> None:
@@ -56,34 +56,34 @@ def test_a_stream_gives_each_piece_as_it_comes() -> None:
                 found.append(piece)
 
         reading = asyncio.ensure_future(read())
-        for news in (Update("a r"), Update("ed"), Update(completion=END)):
+        for update in (Update("a r"), Update("ed"), Update(completion=END)):
             await asyncio.sleep(0)
-            one.tell(news)
+            one.take(update)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             seen.append(list(found))
         await reading
         return seen
 
-    assert asyncio.run(told()) == [["a r"], ["a r", "ed"], ["a r", "ed", " circle"]]
+    assert asyncio.run(taken()) == [["a r"], ["a r", "ed"], ["a r", "ed", " circle"]]
 
 
 def test_text_that_came_before_an_error_is_given_out() -> None:
-    """A reader gets what was written, and then is told that no more will come."""
+    """A reader gets what was written, and then the error."""
 
-    async def told() -> list[str]:
+    async def taken() -> list[str]:
         one, found = generation(), list[str]()
         stream = one.stream()
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
-        one.tell(Update("a r"))
-        one.tell(Update(error=FAULT))
+        one.take(Update("a r"))
+        one.take(Update(error=FAULT))
         found.append(await waiting)
         with pytest.raises(RequestError, match="the server failed"):
             await anext(stream)
         return found
 
-    assert asyncio.run(told()) == ["a r"]
+    assert asyncio.run(taken()) == ["a r"]
 
 
 def test_an_error_ends_a_stream() -> None:
@@ -93,8 +93,8 @@ def test_an_error_ends_a_stream() -> None:
         one = generation()
         reading = asyncio.ensure_future(pieces(one))
         await asyncio.sleep(0)
-        one.tell(Update("a"))
-        one.tell(Update(error=FAULT))
+        one.take(Update("a"))
+        one.take(Update(error=FAULT))
         for waiting in (reading, one.result()):
             with pytest.raises(RequestError, match="the server failed"):
                 await waiting
@@ -103,7 +103,7 @@ def test_an_error_ends_a_stream() -> None:
 
 
 def test_cancelling_ends_what_waits() -> None:
-    """Whoever awaits a result or reads a stream of a cancelled request is told by a cancellation."""
+    """A task that awaits the result or reads the stream of a cancelled request is cancelled."""
 
     async def cancelled() -> None:
         for read in (RequestHandle.result, pieces):
@@ -118,14 +118,14 @@ def test_cancelling_ends_what_waits() -> None:
 
 
 def test_cancelling_is_passed_on_once() -> None:
-    """The engine hears once of a request that is given up, and not of one that has ended."""
+    """The engine is called once for a request that is given up, and not for one that has ended."""
 
     async def twice() -> list[RequestHandle]:
         heard = list[RequestHandle]()
         one, ended = RequestHandle(heard.append), RequestHandle(heard.append)
         one.cancel()
         one.cancel()
-        ended.tell(Update(completion=END))
+        ended.take(Update(completion=END))
         ended.cancel()
         assert heard == [one]
         assert await ended.result() == END
@@ -139,7 +139,7 @@ def test_a_result_can_be_asked_for_twice() -> None:
 
     async def twice() -> None:
         one = generation()
-        one.tell(Update(completion=END))
+        one.take(Update(completion=END))
         assert await one.result() == await one.result() == END
         assert one.completion == END
 

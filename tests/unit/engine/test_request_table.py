@@ -1,4 +1,4 @@
-"""Who waits for which run."""
+"""Which request waits for which answer."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from functools import wraps
 
 import pytest
 
+from service.engine.answer import Answer
 from service.engine.request import FinishReason, Request, Sampling
 from service.engine.request_handle import RequestHandle
 from service.engine.request_table import RequestTable
-from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 
 
@@ -17,53 +17,51 @@ def on_a_loop(test: Callable[[], None]) -> Callable[[], None]:
     """A test that needs a running event loop, though it awaits nothing."""
 
     @wraps(test)
-    def run() -> None:
+    def wrapped() -> None:
         async def body() -> None:
             test()
 
         asyncio.run(body())
 
-    return run
+    return wrapped
 
 
 def opened(
     table: RequestTable, key: str | None = None, deadline: float | None = None, client: str = ""
-) -> tuple[Sequence, RequestHandle]:
-    run, listener = (
-        Sequence(Request((), Sampling(4), client=client), key=key),
-        RequestHandle(lambda _: None, deadline=deadline),
-    )
-    table.open(run, listener)
-    return run, listener
+) -> tuple[Answer, RequestHandle]:
+    answer = Answer(0, Request((), Sampling(4), client=client), key=key)
+    handle = RequestHandle(lambda _: None, deadline=deadline)
+    table.open(answer, handle)
+    return answer, handle
 
 
 @on_a_loop
-def test_a_run_nobody_waits_for_is_cancelled() -> None:
-    """When the only one who waits for a run leaves, the run is done."""
+def test_an_answer_that_no_request_waits_for_is_cancelled() -> None:
+    """When the only request that waits for an answer leaves, the answer is done."""
     table = RequestTable(9)
-    run, listener = opened(table)
-    table.leave(listener)
-    assert (run.done, len(table), table.counters.cancelled) == (True, 0, 1)
+    answer, handle = opened(table)
+    table.leave(handle)
+    assert (answer.done, len(table), table.counters.cancelled) == (True, 0, 1)
 
 
 @on_a_loop
 def test_leaving_twice_counts_once() -> None:
     """A request that is given up again, or that has ended, changes nothing."""
     table = RequestTable(9)
-    run, listener = opened(table)
-    table.leave(listener)
-    table.leave(listener)
+    answer, handle = opened(table)
+    table.leave(handle)
+    table.leave(handle)
     assert table.counters.cancelled == 1
-    run, listener = opened(table)
-    run.finish = FinishReason.STOP
-    table.end(run)
-    table.leave(listener)
+    answer, handle = opened(table)
+    answer.finish = FinishReason.STOP
+    table.end(answer)
+    table.leave(handle)
     assert (table.counters.cancelled, table.counters.finished) == (1, 1)
 
 
 @on_a_loop
-def test_a_shared_run_goes_on_for_those_who_stay() -> None:
-    """One of two who share a run may leave; the other still gets its end."""
+def test_a_shared_answer_goes_on_for_those_that_stay() -> None:
+    """One of two that share an answer may leave; the other still gets its end."""
     table = RequestTable(9)
     (first, one), (second, other) = opened(table, "key"), opened(table, "key")
     assert not table.share(first)
@@ -76,8 +74,8 @@ def test_a_shared_run_goes_on_for_those_who_stay() -> None:
 
 
 @on_a_loop
-def test_a_cancelled_run_is_not_shared() -> None:
-    """A request that comes after a like one was given up gets a run of its own."""
+def test_a_cancelled_answer_is_not_shared() -> None:
+    """A request that comes after an equal one was given up gets an answer of its own."""
     table = RequestTable(9)
     (first, one), (second, _) = opened(table, "key"), opened(table, "key")
     table.share(first)
@@ -87,13 +85,13 @@ def test_a_cancelled_run_is_not_shared() -> None:
 
 @on_a_loop
 def test_deadlines_are_those_of_the_requests() -> None:
-    """Of two who share a run, only the one whose deadline has passed is told so."""
+    """Of two that share an answer, only the one whose deadline has passed ends."""
     table = RequestTable(9)
     (first, hasty), (second, _) = opened(table, "key", deadline=10), opened(table, "key", deadline=20)
     table.share(first)
     table.share(second)
     assert table.overdue(10) == []
-    ((late, error),) = table.overdue(11)
+    ((late, _, error),) = table.overdue(11)
     assert (late, error.code) == (hasty, ErrorCode.DEADLINE_EXCEEDED)
     assert not first.done
     assert table.overdue(12) == []
@@ -113,12 +111,14 @@ def test_too_many_requests_are_refused_with_the_numbers() -> None:
 
 
 @on_a_loop
-def test_giving_up_ends_all() -> None:
-    """When the engine ends, everyone is let go and counted."""
+def test_closing_ends_all_and_refuses_others() -> None:
+    """When the engine ends, every request is returned and counted, and a later one is refused."""
     table = RequestTable(9)
-    runs = [opened(table)[0] for _ in range(3)]
-    assert len(table.give_up()) == 3
-    assert all(run.done for run in runs)
+    answers = [opened(table)[0] for _ in range(3)]
+    assert len(table.close(RequestError(ErrorCode.NOT_READY, "closed"))) == 3
+    assert all(answer.done for answer in answers)
+    with pytest.raises(RequestError, match="closed"):
+        opened(table)
     assert (len(table), table.counters.failed) == (0, 3)
 
 
@@ -144,7 +144,7 @@ def test_one_client_cannot_fill_the_queue() -> None:
 
 
 @on_a_loop
-def test_ten_greedy_clients_leave_room_for_another() -> None:
+def test_ten_greedy_clients_leave_places_for_another() -> None:
     """However often ten clients ask, they hold equal shares in the end, and a newcomer is taken."""
     table = RequestTable(576, slots=64)
     held = [list[RequestHandle]() for _ in range(10)]
@@ -153,7 +153,7 @@ def test_ten_greedy_clients_leave_room_for_another() -> None:
         try:
             held[who].append(opened(table, client=f"greedy-{who}")[1])
         except RequestError:
-            if held[(who + turn // 10) % 10]:  # somebody's request ends
+            if held[(who + turn // 10) % 10]:  # a request ends
                 table.leave(held[(who + turn // 10) % 10].pop(0))
     assert max(map(len, held)) <= 3 * (576 - len(table)) + 1
     assert len(table) < 576
@@ -161,7 +161,7 @@ def test_ten_greedy_clients_leave_room_for_another() -> None:
 
 
 @on_a_loop
-def test_places_that_would_run_at_once_are_for_anybody() -> None:
+def test_places_that_would_run_at_once_are_for_all() -> None:
     """As long as not all slots are taken, no client is refused for its share."""
     table = RequestTable(72, slots=64)
     assert admitted(table, "greedy", 100) == 64
@@ -178,21 +178,22 @@ def test_without_keys_all_places_are_for_all() -> None:
 def test_a_place_that_is_given_back_counts_no_more() -> None:
     """Requests that ended, were shared or given up no longer count against their client."""
     table = RequestTable(8)
-    runs = [opened(table, "key", client="greedy") for _ in range(6)]
+    opened_ones = [opened(table, "key", client="greedy") for _ in range(6)]
     with pytest.raises(RequestError, match="6 requests of greedy are in flight; its share of the queue is 6"):
         opened(table, client="greedy")
-    for run, _ in runs:
-        table.share(run)
-    table.leave(runs[1][1])
+    for answer, _ in opened_ones:
+        table.share(answer)
+    table.leave(opened_ones[1][1])
     table.overdue(0)
-    runs[0][0].finish = FinishReason.STOP
-    assert len(table.end(runs[0][0])) == 5
-    assert (len(table), table._held, table._clients) == (0, {}, {})
+    opened_ones[0][0].finish = FinishReason.STOP
+    assert len(table.end(opened_ones[0][0])) == 5
+    assert len(table) == 0
+    assert admitted(table, "greedy", 9) == 6
 
 
 @on_a_loop
-def test_room_can_be_asked_for_beforehand() -> None:
-    """Asking for room refuses as taking it would, and takes none."""
+def test_admission_can_be_checked_beforehand() -> None:
+    """Checking refuses as opening would, and takes no place."""
     table = RequestTable(1)
     table.check_admission("alice")
     opened(table)

@@ -13,7 +13,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from service.engine.request import Request, Sampling
+from service.engine.request import Sampling
 from service.engine.sampler import (
     CANDIDATES,
     NOT_A_TOKEN,
@@ -30,8 +30,8 @@ VOCABULARY = 50
 
 
 def sequence_of(**sampling: object) -> Sequence:
-    request = Request((), Sampling(8, **sampling))  # type: ignore[arg-type]
-    return Sequence(request, prompt=[1, 2, 3], generator=generator_of(request.sampling))
+    chosen = Sampling(8, **sampling)  # type: ignore[arg-type]
+    return Sequence(chosen, prompt=[1, 2, 3], generator=generator_of(chosen))
 
 
 def logits(rows: int, seed: int = 0) -> torch.Tensor:

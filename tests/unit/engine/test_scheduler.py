@@ -4,16 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.pages import PageTable, page_hashes
-from service.engine.request import FinishReason, Request, Sampling
+from service.engine.request import FinishReason, Sampling
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
 
 
 def sequence_of(prompt: int, limit: int = 1, first: int = 0) -> Sequence:
     tokens = list(range(first, first + prompt))
-    return Sequence(
-        Request((), Sampling(limit)), prompt=tokens, limit=limit, page_hashes=page_hashes(tokens, None, 4)
-    )
+    return Sequence(Sampling(limit), prompt=tokens, limit=limit, page_hashes=page_hashes(tokens, None, 4))
 
 
 def scheduler(pages: int = 50, slots: int = 8, step: int = 1000, chunk: int = 512) -> Scheduler:

@@ -1,4 +1,4 @@
-"""What is alike is computed once."""
+"""What is equal is computed once."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.unit.engine.test_engine import answer, until, without_stops
 
 
 @pytest.mark.slow
-def test_identical_requests_in_flight_share_one_run() -> None:
+def test_identical_requests_share_one_answer() -> None:
     """Greedy requests that are alike are computed once and answered each, and one may still be cancelled."""
 
     async def crowd(engine: Engine) -> list[Completion | BaseException]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedConfig
 
-from service.engine.parallel.division import refuse_heads, refuse_indivisible, refuse_missing
+from service.engine.ranks.division import refuse_heads, refuse_indivisible, refuse_missing
 from service.errors import DeviceError
 from tests.support.checkpoints import internvl_config, make_tokenizer
 

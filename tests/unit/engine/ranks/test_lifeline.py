@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 20.0
 
 RANK = """
 import os, time
-from service.engine.parallel import lifeline
+from service.engine.ranks import lifeline
 lifeline.hold()
 os.write(1, b"up\\n")
 time.sleep(600)

@@ -1,0 +1,73 @@
+"""The answer to a request, or to several equal ones, while it is being written."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from service.engine.detokenizer import Detokenizer
+from service.engine.feature_directory import KeptFeatures
+from service.engine.request import Completion, FinishReason, Request, Usage
+from service.engine.request_handle import RequestHandle
+from service.engine.timeline import Timeline
+from service.errors import ErrorCode, RequestError
+
+
+@dataclass(eq=False)
+class Answer:
+    """What the HTTP process knows of a sequence; its rank has a `Sequence` of the same `number`.
+
+    `handles` are the requests that wait for it, `key` is what equal requests have in common. `kept` are the
+    cached features that its images come from or go to. It has `begun` once rank 0 works on it.
+    """
+
+    number: int
+    request: Request
+    handles: list[RequestHandle] = field(default_factory=list)
+    key: Hashable | None = None
+    kept: list[KeptFeatures] = field(default_factory=list)
+    begun: bool = False
+    prompt_tokens: int = 0
+    image_tiles: int = 0
+    tokens: list[int] = field(default_factory=list)
+    detokenizer: Detokenizer | None = None
+    finish: FinishReason | None = None
+    error: RequestError | None = None
+    cancelled: bool = False
+    timeline: Timeline = field(default_factory=Timeline)
+
+    @property
+    def done(self) -> bool:
+        """Whether no more text is needed."""
+        return self.finish is not None or self.error is not None or self.cancelled
+
+    def take(self, tokens: list[int], finish: FinishReason | None = None) -> None:
+        """Append tokens, and spell out what is read; what comes after a stop string is dropped."""
+        text = self.detokenizer
+        if text is None or self.done:
+            return
+        if self.request.sampling.stop:
+            for token in tokens:
+                if not text.stopped:
+                    self.tokens.append(token)
+                    text.add([token])
+        else:
+            self.tokens += tokens
+            if finish is not None or any(handle.streamed for handle in self.handles):
+                text.add(self.tokens[text.taken :])
+        if finish is not None:
+            text.finish()
+        self.finish = FinishReason.STOP if text.stopped else finish
+
+    def completion(self, sharers: int) -> Completion:
+        """The finished text, and what it cost each of the requests that share it."""
+        tokens = len(self.tokens)
+        return Completion(
+            text=self.detokenizer.text if self.detokenizer else "",
+            finish_reason=self.finish or FinishReason.STOP,
+            usage=Usage(self.prompt_tokens, self.image_tiles, completion_tokens=tokens),
+            timings=self.timeline.timings(tokens=tokens, sharers=sharers),
+        )
+
+
+def fault() -> RequestError:
+    """What a client gets for an error of the server."""
+    return RequestError(ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log says why")

@@ -1,1 +1,0 @@
-"""A model on several GPUs: one process each, every layer divided among them."""

@@ -1,0 +1,190 @@
+"""What the replica and its ranks send each other.
+
+A rank gets `Setup` and answers `Ready` or `Failed`. Then rank 0 gets `Add` and `Cancel` and sends a
+`Progress` after every step. It sends `Step` to the other ranks, which got every `Add` from it as well.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from service.engine.checkpoint.dtype import RequestedDtype
+from service.engine.options import EngineOptions
+from service.engine.prompt.reading import Positions, Sight
+from service.engine.ranks.shared_memory import Region
+from service.engine.request import FinishReason, Sampling
+from service.engine.stats import EngineDescription, RankStats
+from service.engine.timeline import RankTimeline
+from service.errors import StartupError
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a rank loads, and where it meets the others: a store at `port` of 127.0.0.1."""
+
+    rank: int
+    size: int
+    port: int
+    directory: str
+    dtype: RequestedDtype
+    device: torch.device
+    max_tiles: int | None
+    threads: int
+    log_level: int
+    options: EngineOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Where the features of an image come from: its `tiles`, which are then stored in `pages`, if any.
+
+    Without tiles they are in the pages already, or come from the tensors of the checkpoint's processor.
+    """
+
+    key: object
+    tiles: Region | None
+    pages: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """A sequence to compute. `prompt` holds the token ids, int32; tensors are in the memory sent along."""
+
+    number: int
+    prompt: np.ndarray
+    sampling: Sampling
+    limit: int
+    images: tuple[ImageSource, ...] = ()
+    extra: Mapping[str, Region] = field(default_factory=dict)
+    positions: Positions | None = None
+    sight: Sight | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A sequence whose answer is not needed any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResetCounters:
+    """Count from zero again: what was done so far was a trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The rank has its part of the model, `held_bytes` of weights.
+
+    `context_length` is that of the description. The feature cache has `feature_pages` of
+    `feature_page_bytes` each, one for a tile.
+    """
+
+    description: EngineDescription
+    context_length: int
+    held_bytes: int
+    feature_pages: int = 0
+    feature_page_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The rank could not start; `refusal` has the sentence for the operator, if there is one."""
+
+    reason: str
+    refusal: StartupError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceEnd:
+    """How a sequence ended; without a reason it failed, and the log says why, or was cancelled."""
+
+    number: int
+    finish: FinishReason | None
+    timeline: RankTimeline
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What has happened since the last one.
+
+    `tokens` are the new ones, by sequence. Sequences that have `begun` need their images no more: their
+    features are in the pages that were given to them.
+    """
+
+    tokens: Mapping[int, list[int]]
+    begun: tuple[int, ...]
+    ended: tuple[SequenceEnd, ...]
+    stats: RankStats
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life. The present step has lasted `step_seconds`; the memory is that of the GPU, in bytes."""
+
+    step_seconds: float
+    memory_used: int = 0
+    memory_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The rank is about to end, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A record for the log of the replica."""
+
+    record: logging.LogRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChunk:
+    """A chunk of a step. `tokens` are those of the answer that the other ranks do not have yet."""
+
+    number: int
+    start: int
+    end: int
+    pages: list[int]
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What all ranks compute together, the `step`th time."""
+
+    step: int
+    chunks: tuple[PlannedChunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPage:
+    """A page of the key-value cache to be zeroed."""
+
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A sequence that has ended."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A step failed on one rank."""
+
+    step: int
+
+
+FromRank = Ready | Failed | Progress | Beat | Stopped | LogLine
+ToRank = Setup | Add | Cancel | ResetCounters
+ToPeer = Add | Step | ClearPage | Drop
+FromPeer = StepFailed

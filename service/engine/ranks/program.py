@@ -1,0 +1,167 @@
+"""The program of one rank: loads its part of a model and computes what the replica sends.
+
+An entry point of its own: `RankProcess` starts it, and it hands transformers and torch the environment that
+they read.
+"""
+
+import functools
+import logging
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.tensor import DTensor
+
+from service.engine.checkpoint.load import load
+from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.executor import Leader, LeadingExecutor, Peer, follow
+from service.engine.options import EngineOptions
+from service.engine.ranks.channel import Channel
+from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
+from service.engine.runner.choose import choose, executor
+from service.engine.stats import EngineDescription
+from service.engine.step_loop import StepLoop
+from service.errors import StartupError
+
+logger = logging.getLogger("capstan.engine")
+
+SETUP_SECONDS = 60.0
+# Loading may keep one rank from the others for long; later, an engine's stall limit comes first.
+MEET_SECONDS = 1800.0
+
+Replica = Channel[ToRank, FromRank]
+
+
+def main(descriptor: int, peers: Sequence[int]) -> None:
+    """Serve the replica at the other end of a socket until it closes its end."""
+    replica: Replica = Channel(socket.socket(fileno=descriptor))
+    setup, _ = replica.receive(SETUP_SECONDS)
+    if not isinstance(setup, Setup):
+        raise TypeError(f"{type(setup).__name__} came where Setup was due")
+    logging.getLogger("capstan").addHandler(ReplicaLog(replica))
+    # What loading reports is the same on every rank.
+    level = setup.log_level if setup.rank == 0 else max(setup.log_level, logging.WARNING)
+    logging.getLogger("capstan").setLevel(level)
+    torch.set_num_threads(setup.threads)
+    try:
+        if setup.size > 1:
+            _meet(setup)
+        loaded = _load(setup)
+        others = [Channel[Any, Any](socket.socket(fileno=peer)) for peer in peers]
+        if setup.rank == 0:
+            run = prepare(loaded, setup.options, replica, others).run
+        else:
+            run = _follower(loaded, setup.options, replica, others[0])
+    except Exception as error:
+        if not isinstance(error, StartupError):
+            logger.exception("the model could not be loaded")
+        refusal = error if isinstance(error, StartupError) else None
+        replica.send(Failed(f"{type(error).__name__}: {error}", refusal))
+        sys.exit(1)
+    run()
+
+
+def prepare(
+    loaded: LoadedModel, options: EngineOptions, replica: Replica, peers: Sequence[Peer] = ()
+) -> StepLoop:
+    """Plan the memory of rank 0, and say that requests can come. Raises StartupError."""
+    batcher, features = choose(loaded, options, peers)
+    description = _description(
+        loaded, batcher.name, batcher.slots, batcher.context_length, batcher.cache_bytes
+    )
+    replica.send(
+        Ready(description, batcher.context_length, _held_bytes(loaded), features.pages, features.page_bytes)
+    )
+    own = getattr(batcher, "executor", None)
+    leading = own if isinstance(own, LeadingExecutor) else None
+    return StepLoop(batcher, replica, device=loaded.device, image_token=_image_token(loaded), leading=leading)
+
+
+def _follower(
+    loaded: LoadedModel, options: EngineOptions, replica: Replica, leader: Leader
+) -> Callable[[], None]:
+    """Plan the memory of another rank; returns what computes the steps that rank 0 plans."""
+    local, _, context_length = executor(loaded, options)
+    description = _description(loaded, local.runner.name, options.slots, context_length, 0)
+    replica.send(Ready(description, context_length, _held_bytes(loaded)))
+    return functools.partial(follow, local, leader, _image_token(loaded))
+
+
+def _image_token(loaded: LoadedModel) -> int | None:
+    return getattr(loaded.model.config, "image_token_id", None)
+
+
+def _description(
+    loaded: LoadedModel, runner: str, slots: int, context_length: int, cache_bytes: int
+) -> EngineDescription:
+    return EngineDescription(
+        runner=runner,
+        slots=slots,
+        context_length=context_length,
+        cache_bytes=cache_bytes,
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        device=str(loaded.device),
+        startup_seconds=dict(loaded.seconds),
+    )
+
+
+class ReplicaLog(logging.Handler):
+    """Sends log records to the replica, whose log they join."""
+
+    def __init__(self, replica: Replica) -> None:
+        super().__init__()
+        self._replica = replica
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record; what cannot be pickled of it becomes text."""
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        record.msg, record.args, record.exc_info = message, None, None
+        try:
+            self._replica.send(LogLine(record))
+        except OSError:
+            sys.stderr.write(message + "\n")
+
+
+def _meet(setup: Setup) -> None:
+    """Join the other ranks: over NCCL on GPUs, over gloo on the CPU."""
+    cuda = setup.device.type == "cuda"
+    # Each rank sees its own GPU alone, so that is always the first.
+    numbers = {"RANK": setup.rank, "LOCAL_RANK": 0 if cuda else setup.rank, "WORLD_SIZE": setup.size}
+    os.environ.update({name: str(number) for name, number in numbers.items()})
+    # All ranks are on one machine.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    timeout = timedelta(seconds=MEET_SECONDS)
+    store = TCPStore("127.0.0.1", setup.port, setup.size, is_master=False, timeout=timeout)
+    dist.init_process_group(
+        "nccl" if cuda else "gloo",
+        store=store,
+        rank=setup.rank,
+        world_size=setup.size,
+        timeout=timeout,
+        device_id=setup.device if cuda else None,
+    )
+
+
+def _load(setup: Setup) -> LoadedModel:
+    return load(
+        setup.directory,
+        dtype=setup.dtype,
+        device=setup.device,
+        max_tiles=setup.max_tiles,
+        shards=setup.size,
+    )
+
+
+def _held_bytes(loaded: LoadedModel) -> int:
+    parameters: Iterable[torch.Tensor] = loaded.model.parameters()
+    parts = [part.to_local() if isinstance(part, DTensor) else part for part in parameters]
+    return sum(part.numel() * part.element_size() for part in parts)
