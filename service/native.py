@@ -11,6 +11,7 @@ import torch
 from service.engine import device
 from service.engine.checkpoint import dtype
 from service.engine.checkpoint.load import outline
+from service.engine.checkpoint.progress import timed
 from service.engine.checkpoint.source import locate
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
@@ -46,7 +47,9 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
             raise DeviceError(
                 f"CAPSTAN_RUNNER=generate needs CAPSTAN_GPUS_PER_REPLICA to be 1, not {size}; set one of them"
             )
-    directory = locate(settings.checkpoint, settings.model_revision)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "download"):
+        directory = locate(settings.checkpoint, settings.model_revision)
     setup = Setup(
         rank=0,
         size=size,
@@ -71,6 +74,7 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
             device=chosen,
             max_tiles=settings.max_tiles,
         )
+        loaded.seconds.update(seconds)
         if size > 1:
             refuse_indivisible(loaded.model.config, size)
     except BaseException:

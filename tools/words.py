@@ -23,18 +23,6 @@ SKIPPED = (
     "tools/words.",
 )
 
-# Paths that still use some of the words.
-PENDING = (
-    "service/engine/attention/",
-    "service/engine/checkpoint/",
-    "service/engine/prompt/",
-    "service/engine/runner/",
-    "tests/unit/engine/checkpoint/",
-    "tests/unit/engine/prompt/",
-    "tests/unit/engine/test_families.py",
-    "tests/unit/engine/test_memory.py",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -70,9 +58,8 @@ def tracked(paths: list[str]) -> Iterator[str]:
     """Yield the paths of the checkout's files that git does not ignore, without those in SKIPPED."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *paths]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
-    skipped = SKIPPED if paths else SKIPPED + PENDING
     yield from (
-        path for path in sorted(set(done.stdout.split("\0"))) if path and not path.startswith(skipped)
+        path for path in sorted(set(done.stdout.split("\0"))) if path and not path.startswith(SKIPPED)
     )
 
 

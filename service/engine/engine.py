@@ -8,7 +8,7 @@ import itertools
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from service.engine.answer import Answer, fault
 from service.engine.checkpoint.loaded import LoadedModel
@@ -141,7 +141,9 @@ class Engine:
 
     def describe(self) -> EngineDescription:
         """How the model is run."""
-        return self._running().ready.description
+        description = self._running().ready.description
+        # This process has downloaded the checkpoint; the rest of the start was the ranks'.
+        return replace(description, startup_seconds={**description.startup_seconds, **self.loaded.seconds})
 
     def tiling(self) -> Tiling | None:
         """How the model cuts images; None if its own processor does it in its own way."""
@@ -216,7 +218,7 @@ class Engine:
         for number in progress.begun:
             if (answer := intake.begun(number)) is not None:
                 answer.begun = True
-                _settle_features(answer)
+                self._running().features.settle(answer.kept, computed=True)
         ends = {end.number for end in progress.ended}
         for number, tokens in progress.tokens.items():
             answer = intake.sent.get(number)
@@ -237,9 +239,7 @@ class Engine:
         answer.take(tokens, end.finish)
         if answer.finish is None:
             answer.error = fault()
-        else:
-            _settle_features(answer)
-        answer.kept.clear()
+        self._running().features.settle(answer.kept, computed=answer.finish is not None)
         self._deliveries.add_end(answer, self.requests.end(answer))
 
     def _look(self, beat: Beat) -> None:
@@ -268,13 +268,6 @@ class Engine:
             for handle in self.requests.close(_not_ready()):
                 self._deliveries.add(handle, Update(error=reason))
             self._deliveries.hand_over()
-
-
-def _settle_features(answer: Answer) -> None:
-    """The images of an answer have been read: their features are in the cache."""
-    for kept in answer.kept:
-        kept.ready = True
-    answer.kept.clear()
 
 
 def _not_ready() -> RequestError:

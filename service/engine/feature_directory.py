@@ -16,9 +16,10 @@ class KeptFeatures:
     once it is `ready`.
     """
 
-    __slots__ = ("_free", "pages", "ready")
+    __slots__ = ("_free", "key", "pages", "ready")
 
-    def __init__(self, pages: tuple[int, ...], free: list[int]) -> None:
+    def __init__(self, key: Hashable, pages: tuple[int, ...], free: list[int]) -> None:
+        self.key = key
         self.pages = pages
         self.ready = False
         self._free = free
@@ -62,13 +63,29 @@ class FeatureDirectory:
                 return self._kept[key]
             if not 0 < tiles <= self._pages:
                 return None
-            while len(self._free) < tiles and self._kept:
-                self._kept.popitem(last=False)
+            if len(self._free) < tiles:
+                self._make_space(tiles)
             if len(self._free) < tiles:  # answers refer to the rest
                 return None
-            kept = KeptFeatures(tuple(self._free.pop() for _ in range(tiles)), self._free)
+            kept = KeptFeatures(key, tuple(self._free.pop() for _ in range(tiles)), self._free)
             self._kept[key] = kept
             return kept
+
+    def settle(self, kept: list[KeptFeatures], *, computed: bool) -> None:
+        """Release what an answer refers to, whose images were `computed` or will not be for this answer."""
+        with self._lock:
+            for one in kept:
+                one.ready = one.ready or computed
+                if not one.ready and self._kept.get(one.key) is one:
+                    del self._kept[one.key]
+            kept.clear()
+
+    def _make_space(self, tiles: int) -> None:
+        """Drop images until so many pages are free. Those not ready belong to answers: they free nothing."""
+        for key in [key for key, kept in self._kept.items() if kept.ready]:
+            del self._kept[key]
+            if len(self._free) >= tiles:
+                return
 
     def clear(self) -> None:
         """Forget all images."""

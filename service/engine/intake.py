@@ -73,7 +73,7 @@ class Intake:
         """Drop an answer that no request waits for, here and on the ranks."""
         if self.end(answer.number) is not None:
             self._send(Cancel(answer.number), None)
-        answer.kept.clear()
+        self._preparation.features.settle(answer.kept, computed=False)
 
     def feed(self) -> None:
         """Prepare as many of those that wait as there is need for."""

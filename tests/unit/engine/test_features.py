@@ -60,6 +60,25 @@ def test_the_least_recently_used_go_first() -> None:
     assert known(directory, "abc") == "ac"
 
 
+def test_images_that_wait_are_not_dropped_for_one_more() -> None:
+    """An image that does not fit next to those being computed is not kept, and costs them nothing."""
+    directory = directory_of(4)
+    waiting = [kept for key in "ab" if (kept := directory.reserve(key, 2)) is not None]
+    assert directory.reserve("c", 2) is None
+    directory.settle(waiting, computed=True)
+    assert known(directory, "abc") == "ab"
+
+
+def test_an_image_that_was_not_computed_frees_its_pages() -> None:
+    """What was reserved for an answer that failed or was cancelled can be used again."""
+    directory = directory_of(2)
+    waiting = [kept for key in "a" if (kept := directory.reserve(key, 2)) is not None]
+    del kept
+    directory.settle(waiting, computed=False)
+    assert (waiting, directory.bytes) == ([], 0)
+    assert keep(directory, "b", 2)
+
+
 def test_an_image_of_too_many_tiles_is_not_kept() -> None:
     """An image larger than the whole cache leaves the others alone."""
     directory = directory_of(3, a=2)
