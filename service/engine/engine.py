@@ -130,6 +130,8 @@ class Engine:
 
     def check_admission(self, client: str) -> None:
         """Raise RequestError with `overloaded` where `submit` would for a request of this client now."""
+        if self._started is not None:
+            self._started.queue_limit.refresh_if_due(self._stats)
         self.requests.check_admission(client)
 
     def check(self) -> None:

@@ -34,7 +34,7 @@ WATCH_SECONDS = 0.2
 START_SECONDS = 3600.0
 # A rank sends a sign of life every half second; one that hangs is found within 10 s. Less would replace
 # replicas on a node that is short of processor time for a moment.
-SILENCE_SECONDS = 8.0
+SILENCE_SECONDS = 6.0
 
 
 class Ranks(Protocol):

@@ -218,6 +218,21 @@ def test_the_queue_is_as_long_as_its_seconds_of_work() -> None:
         asyncio.run(overfill(engine))
 
 
+def test_the_queue_follows_the_model_s_speed_by_itself() -> None:
+    """Admission measures the work, so the limit is right although nothing reads the engine's counters."""
+
+    async def work(engine: Engine) -> None:
+        for number in range(200):
+            engine.check_admission("")
+            if engine.requests.limit == 2:
+                return
+            await engine.submit(ask(f"{number}", max_tokens=200)).result()
+        pytest.fail("the limit never followed the speed")
+
+    with running(without_stops(), slots=1, max_waiting=100, queue_seconds=1e-9) as engine:
+        asyncio.run(work(engine))
+
+
 @pytest.mark.parametrize(
     ("request_", "field", "words"),
     [
