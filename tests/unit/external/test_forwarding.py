@@ -126,6 +126,7 @@ def test_the_models_name_the_engine(client: TestClient) -> None:
         "dtype": None,
         "max_concurrent_sequences": 64,
         "context_length": 512,
+        "startup_seconds": {},
     }
     assert client.get("/v1/tiles", params={"width": 10, "height": 10}).json() == {"cut": None}
 
