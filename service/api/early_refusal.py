@@ -8,14 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth.middleware import Authenticator
 from service.api.errors import error_body, error_headers
-from service.api.middleware.request_log import ACCEPTED, HEADER
+from service.api.middleware.request_log import HEADER, request_id_of
 from service.engine.protocol import ServingEngine
 from service.errors import ERRORS, RequestError
 from service.metrics.record import GENERATING, RequestRecord
@@ -106,8 +105,7 @@ class EarlyRefusalMiddleware:
 
 async def _send_error(scope: Scope, send: Send, error: RequestError) -> str:
     """Answer without reading the body, and keep the connection; returns the id of the request."""
-    given = Headers(scope=scope).get(HEADER, "")
-    request_id = given if ACCEPTED.fullmatch(given) else uuid4().hex
+    request_id = request_id_of(Headers(scope=scope))
     body = error_body(error, request_id).model_dump_json().encode()
     headers = {
         "content-type": "application/json",

@@ -86,8 +86,3 @@ class FeatureDirectory:
             del self._kept[key]
             if len(self._free) >= tiles:
                 return
-
-    def clear(self) -> None:
-        """Forget all images."""
-        with self._lock:
-            self._kept.clear()

@@ -4,12 +4,11 @@ import logging
 from dataclasses import dataclass
 from time import perf_counter
 from urllib.parse import quote
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.middleware.request_log import ACCEPTED, HEADER, MAX_PATH
+from service.api.middleware.request_log import HEADER, MAX_PATH, request_id_of
 from service.api.request_state import STATE, RequestState
 from service.router.models import MODEL
 
@@ -50,8 +49,7 @@ class RoutedLogMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        state = RequestState(given if ACCEPTED.fullmatch(given) else uuid4().hex)
+        state = RequestState(request_id_of(Headers(scope=scope)))
         scope.setdefault("state", {}).update({STATE: state, MODEL: ""})
         status, start = 0, perf_counter()
 

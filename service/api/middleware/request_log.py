@@ -76,6 +76,12 @@ class RequestEntry:
         )
 
 
+def request_id_of(headers: Headers) -> str:
+    """The identifier that the client sent, if it can stand in a log, or a new one."""
+    given = headers.get(HEADER, "")
+    return given if ACCEPTED.fullmatch(given) else uuid4().hex
+
+
 class RequestLogMiddleware:
     """Creates the `RequestState`, sets the headers that every response has, logs and records the request.
 
@@ -97,9 +103,8 @@ class RequestLogMiddleware:
             await self.app(scope, receive, send)
             return
         headers, route = Headers(scope=scope), route_of(scope["path"], scope.get("root_path", ""))
-        given = headers.get(HEADER, "")
         trace = self.telemetry.begin(scope["method"], route, headers)
-        state = RequestState(given if ACCEPTED.fullmatch(given) else uuid4().hex, trace)
+        state = RequestState(request_id_of(headers), trace)
         scope.setdefault("state", {})[STATE] = state
         status = 0
 
