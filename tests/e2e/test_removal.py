@@ -1,6 +1,7 @@
 """What is left of a release.
 
-It ends the release that the files before it share, as the tests of rollouts, which follow, need its GPUs.
+It ends the shared release, so conftest.py runs it after all other tests of that release, and before those of
+rollouts.
 """
 
 from tests.e2e.release import Release
