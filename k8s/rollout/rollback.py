@@ -16,6 +16,7 @@ from k8s.resources.rayservice import (
     upgrades_incrementally,
 )
 from k8s.resources.snapshot import Snapshot
+from k8s.rollout import hold
 from k8s.rollout.align import align
 from k8s.rollout.propose import ray_service
 from k8s.rollout.teardown import Teardown
@@ -37,17 +38,19 @@ class Rollback:
 
     def apply(self, revision: int) -> None:
         """Apply a former revision; if the cluster that serves is that revision's, it goes on serving."""
-        wanted = ray_service(self._release.manifest(revision)) or {"spec": {}}
+        wanted = ray_service(self._release.manifest(revision))
         before = self._teardown.service()
-        if (pending := pending_cluster(before)) and (active := active_cluster(before)):
-            if upgrades_incrementally(before) and upgrades_incrementally(wanted):
+        if (pending := pending_cluster(before)) and (active := active_cluster(before)) and wanted:
+            if not upgrades_incrementally(before):
+                # First, or the pending cluster could get the restored Serve config and take over.
+                hold.abandon(self._client, self._teardown, wanted)
+            elif upgrades_incrementally(wanted):
                 self._say(f"KubeRay moves the traffic from {pending} back to {active}")
-            else:
-                self._teardown.freeze()
         self._client.guard()
         self._release.rollback(revision)
-        self._teardown.drop_pending()
-        self._teardown.restore_strategy(wanted["spec"].get("upgradeStrategy"))
+        if wanted:
+            self._teardown.restore_strategy(wanted["spec"].get("upgradeStrategy"))
+            hold.release(self._client, wanted)
 
     def watch(self, timeout_s: float, pods: Pods, clock: Clock) -> None:
         """Watch until the restored spec serves and nothing is left. Raises RolloutError at the deadline."""

@@ -204,13 +204,8 @@ class Rollout:
 
     def _return_to(self, revision: int, former: Json) -> Rollback:
         """Apply a former revision, whose RayService is `former`."""
-        name = former["metadata"]["name"]
-        if hold.is_held(self.client, former):
-            # Helm would remove the hold together with the spec, and KubeRay could switch.
-            hold.abandon(self.client, Teardown(self.client, name, self.say), former)
-        rollback = Rollback(self.client, self.release, name, self.say)
+        rollback = Rollback(self.client, self.release, former["metadata"]["name"], self.say)
         rollback.apply(revision)
-        hold.release(self.client, former)
         return rollback
 
     def _finish_earlier(self, proposal: Proposal, options: RolloutOptions) -> Result:

@@ -30,6 +30,7 @@ class FakeRelease(Release):
     def __init__(self, strategy: Json) -> None:
         super().__init__(Processes(), Location(), NAMESPACE)
         self.strategy = strategy
+        self.at_rollback: set[str] = set()
         self.server = ApiServer()
         self.first = self._revision(service())
         found = self._revision(service(at("rayVersion", "9.9.9")))
@@ -48,6 +49,7 @@ class FakeRelease(Release):
         return [self.first]
 
     def rollback(self, _revision: int) -> None:
+        self.at_rollback = self.ray_clusters()
         live = copy.deepcopy(self.server.objects[SERVICE])
         live["spec"] = copy.deepcopy(self.first["spec"])
         self.server.put(SERVICE, live)
@@ -113,10 +115,19 @@ def test_a_cluster_that_gets_a_part_of_the_traffic_stays() -> None:
 
 @pytest.mark.parametrize("wanted", [AT_ONCE, STEPWISE], ids=["at once", "step by step"])
 def test_a_cluster_without_traffic_is_deleted(wanted: Json) -> None:
-    """A cluster that takes over at once is frozen and deleted unless the restored spec is incremental."""
+    """A pending cluster that would take over at once is deleted before the spec returns."""
     release = FakeRelease(AT_ONCE)
     release.first["spec"]["upgradeStrategy"] = wanted
     release.apply()
-    assert release.changes()[0] == ("PATCH", SERVICE)
-    assert release.ray_clusters() == ({CLUSTER} if wanted is AT_ONCE else {PENDING, CLUSTER})
+    assert release.at_rollback == {CLUSTER}
+    assert release.ray_clusters() == {CLUSTER}
+    assert release.server.objects[SERVICE]["spec"] == release.first["spec"]
+
+
+def test_a_strategy_that_is_given_up_freezes_nothing() -> None:
+    """A revision that also made the upgrade incremental is undone by the restored spec alone."""
+    release = FakeRelease(STEPWISE)
+    release.first["spec"]["upgradeStrategy"] = AT_ONCE
+    release.apply()
+    assert release.changes() == []
     assert release.server.objects[SERVICE]["spec"] == release.first["spec"]
