@@ -28,7 +28,7 @@ BASE_IMAGE ?=
 IMAGE_BUILD_FLAGS ?=
 SOURCE ?=
 
-.PHONY: help setup serve test coverage engines fuzz lint format train bench docs constraints image chart-push e2e deploy status rollback clean
+.PHONY: help setup serve test coverage engines fuzz lint format train bench docs constraints image chart-push e2e chaos deploy status rollback clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,13 +48,16 @@ serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m service.run $(CONFIG)
 
 test: $(INSTALLED)  ## Run the tests: no GPU, network or Kubernetes; the page's need Chromium; FAST=1 skips slow ones
-	$(BIN)/python -m pytest $(if $(FAST),-m 'not slow and not service and not browser and not e2e and not engines')
+	$(BIN)/python -m pytest $(if $(FAST),-m 'not slow and not service and not browser and not e2e and not engines and not chaos')
 
 coverage: $(INSTALLED)  ## Run the tests with line and branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 e2e: $(INSTALLED)  ## Test the chart in the cluster of KUBECONFIG (docs/deploy.md)
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+chaos: $(INSTALLED)  ## Break things in that cluster, REDIS=HOST:PORT; FAST=1 skips what takes minutes (docs/reliability.md)
+	$(BIN)/python -m pytest -m 'chaos$(if $(FAST), and not slow)' tests/chaos
 
 engines: $(INSTALLED)  ## Test vLLM behind the service: make engines VLLM=/path/to/vllm (docs/engines.md)
 	VLLM="$(VLLM)" $(BIN)/python -m pytest -m engines tests/engines

@@ -26,11 +26,11 @@ class Connection:
         self.writer = writer
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Connect to the host of an http:// address. Raises OSError."""
+    async def open(cls, url: str, *, host: str = "") -> Self:
+        """Connect to an http:// address, and ask it for another `host` if one is named. Raises OSError."""
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-        return cls(parts.netloc, reader, writer)
+        return cls(host or parts.netloc, reader, writer)
 
     async def post(self, path: str, body: bytes) -> Reply:
         """Send a JSON body and read the whole response.

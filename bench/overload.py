@@ -59,8 +59,11 @@ class Outcome:
 class Load:
     """One load on a server, for `seconds`; what ends after the first quarter of them is counted."""
 
-    def __init__(self, url: str, label: str, bodies: Iterator[bytes], *, seconds: float) -> None:
+    def __init__(
+        self, url: str, label: str, bodies: Iterator[bytes], *, seconds: float, host: str = ""
+    ) -> None:
         self.url = url
+        self.host = host
         self.path = urlsplit(url).path
         self.bodies = bodies
         self.begin = perf_counter()
@@ -88,15 +91,18 @@ class Load:
             connection.close()
         return self.outcome
 
+    async def _connect(self) -> Connection:
+        return await Connection.open(self.url, host=self.host)
+
     async def _client(self, *, patient: bool) -> None:
-        connection = await Connection.open(self.url)
+        connection = await self._connect()
         body = next(self.bodies)
         while perf_counter() < self.end:
             try:
                 reply = await connection.post(self.path, body)
             except (OSError, EOFError):
                 self.outcome.errors += 1
-                connection = await Connection.open(self.url)
+                connection = await self._connect()
                 continue
             self._count(reply)
             if reply.status not in REFUSED:
@@ -106,7 +112,7 @@ class Load:
         connection.close()
 
     async def _arrival(self, idle: list[Connection], body: bytes) -> None:
-        connection = idle.pop() if idle else await Connection.open(self.url)
+        connection = idle.pop() if idle else await self._connect()
         try:
             self._count(await connection.post(self.path, body))
         except (OSError, EOFError):

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 
 import service
 from service.api.auth.middleware import Authenticator, AuthMiddleware
@@ -39,6 +40,8 @@ def create_application(
         app.include_router(router)
     add_error_handlers(app)
     settings = backend.settings
+    # Uploads stay in memory, whose bound is that of all bodies: on a full disk they must not fail.
+    MultiPartParser.spool_max_size = settings.max_total_request_bytes
     # The last one added is the first to see a request.
     app.add_middleware(
         BodyLimitMiddleware,

@@ -147,6 +147,17 @@ def test_pods_do_not_depend_on_the_chart_version(default: Rendered) -> None:
     assert "helm.sh/chart" not in str(default.cluster)
 
 
+def test_the_volume_at_tmp_can_be_in_memory_and_bounded() -> None:
+    """`tmp` is an emptyDir of the node's disk unless the values say otherwise, in every Ray pod."""
+    bounded = {"medium": "Memory", "sizeLimit": "1Gi"}
+    for values, expected in (({}, {}), (bounded, bounded)):
+        found = render({"tmp": values})
+        volumes = [
+            v for spec in (found.head, found.worker("cpu")) for v in spec["volumes"] if v["name"] == "tmp"
+        ]
+        assert [volume["emptyDir"] for volume in volumes] == [expected, expected]
+
+
 def test_no_service_links(default: Rendered) -> None:
     """Pods get no variables of Services, which for a release called capstan look like settings."""
     assert [spec["enableServiceLinks"] for spec in (default.head, default.worker("cpu"))] == [False, False]

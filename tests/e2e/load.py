@@ -1,6 +1,6 @@
-"""A steady load of captions, each of which takes one to three seconds, and what became of each.
+"""A steady load of captions, each of which takes seconds, and what became of each.
 
-The embedded model answers in milliseconds. So half of the clients ask for what takes it seconds: a prompt of
+The embedded model answers in milliseconds. So some of the clients ask for what takes it seconds: a prompt of
 hundreds of words, and an answer of hundreds of tokens, which comes as a stream. The others are slow where a
 phone is: the image arrives bit by bit, and the proxy and the replica have the request in hand all the while.
 """
@@ -9,8 +9,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,68 +25,106 @@ UPLOADS_S = (1.5, 2.5)
 LONG_PROMPT = "Describe the image. " * 150
 SEEDS = (25, 1599)
 LIMIT_S = 60.0
+# So that a client whose requests fail at once does not count hundreds of them.
+PAUSE_S = 0.5
 
 
-class CutShortError(Exception):
-    """A stream ended before its answer did."""
+class WrongAnswerError(Exception):
+    """An answer ended before its text did, or its text is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that has ended: when it began and ended, in seconds since the epoch, and why it failed."""
+
+    kind: str
+    began: float
+    ended: float
+    failure: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.began
+
+    def __str__(self) -> str:
+        at = time.strftime("%H:%M:%S", time.gmtime(self.began))
+        return f"{at} {self.kind} after {self.seconds:.1f} s: {self.failure or 'answered'}"
 
 
 @dataclass(slots=True)
 class Load:
     """Clients that ask for captions, one after another, until the `with` block ends.
 
-    `captions` are of the uploads, whose answers are short; `written` and `uploaded` are the seconds that
-    each request took.
+    There is one client for each seed, whose answers are streams, and one for each of the seconds of an
+    upload. `captions` are of the uploads, whose answers are short.
     """
 
     address: str
     host: str
     key: str | None = None
-    written: list[float] = field(default_factory=list)
-    uploaded: list[float] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    seeds: Sequence[int] = SEEDS
+    uploads_s: Sequence[float] = UPLOADS_S
+    asked: list[Asked] = field(default_factory=list)
     captions: set[str] = field(default_factory=set)
+    _texts: dict[int, str] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(len(SEEDS) + len(UPLOADS_S)))
+    _clients: list[threading.Thread] = field(default_factory=list)
 
     @property
     def done(self) -> int:
-        """How many requests were answered."""
-        return min(len(self.written), len(self.uploaded))
+        """How many requests of each kind were answered, at the least."""
+        answered = [each.kind for each in self.asked if not each.failure]
+        return min(answered.count("stream"), answered.count("upload"))
+
+    @property
+    def failed(self) -> list[str]:
+        """What became of each request that failed."""
+        return [str(each) for each in self.asked if each.failure]
+
+    def in_flight(self, moment: float) -> list[Asked]:
+        """The requests that had begun and not ended at a moment, in seconds since the epoch."""
+        return [each for each in self.asked if each.began <= moment <= each.ended]
 
     def __enter__(self) -> Self:
-        for seed in SEEDS:
-            self._pool.submit(self._ask_until_over, self._write, seed, self.written)
-        for duration_s in UPLOADS_S:
-            self._pool.submit(self._ask_until_over, self._upload, duration_s, self.uploaded)
+        asks = [(self._stream, seed) for seed in self.seeds]
+        asks += [(self._upload, seconds) for seconds in self.uploads_s]
+        for ask, how in asks:
+            self._clients.append(threading.Thread(target=self._ask_until_over, args=(ask, how)))
+            self._clients[-1].start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._pool.shutdown(wait=True)
-        for name, seconds in (("written", self.written), ("uploaded", self.uploaded)):
-            if seconds:
-                shortest, middle, longest = min(seconds), sorted(seconds)[len(seconds) // 2], max(seconds)
-                summary = f"{len(seconds)} answers {name}: {shortest:.1f}, {middle:.1f}, {longest:.1f} s"
+        for client in self._clients:
+            client.join()
+        for name in ("stream", "upload"):
+            if seconds := sorted(
+                each.seconds for each in self.asked if each.kind == name and not each.failure
+            ):
+                shortest, middle, longest = seconds[0], seconds[len(seconds) // 2], seconds[-1]
+                summary = f"{len(seconds)} answers to {name}: {shortest:.1f}, {middle:.1f}, {longest:.1f} s"
                 print(f"{summary} (shortest, median, longest)")  # noqa: T201 - shown where a test fails
 
-    def _ask_until_over(self, ask: Callable[[Any], None], how: float, took: list[float]) -> None:
+    def _ask_until_over(self, ask: Callable[[Any], None], how: float) -> None:
+        kind = ask.__name__.removeprefix("_")
         while not self._over.is_set():
-            began, clock = time.time(), time.monotonic()
+            began, failure = time.time(), ""
             try:
                 ask(how)
-                took.append(time.monotonic() - clock)
-            except (httpx.HTTPError, CutShortError, KeyError, ValueError) as error:
-                at = time.strftime("%H:%M:%S", time.gmtime(began))
-                self.failed.append(f"{at} {ask.__name__} after {time.monotonic() - clock:.1f} s: {error!r}")
+            except (httpx.HTTPError, WrongAnswerError, KeyError, ValueError) as error:
+                failure = repr(error)
+            self.asked.append(Asked(kind, began, time.time(), failure))
+            if failure:
+                self._over.wait(PAUSE_S)
 
     def _headers(self, **more: str) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         return {"Host": self.host, **key, **more}
 
-    def _write(self, seed: int) -> None:
+    def _stream(self, seed: int) -> None:
         """Ask for a long answer, and read it as it comes."""
         file = "data:image/png;base64," + base64.b64encode(IMAGE).decode()
         content = [
@@ -108,9 +145,14 @@ class Load:
         with httpx.stream("POST", url, json=body, headers=self._headers(), timeout=LIMIT_S) as answer:
             if answer.is_error:
                 raise ValueError(f"status {answer.status_code}: {answer.read()[:200]!r}")
-            *_, last, end = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
+            *events, last, end = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
         if end != "[DONE]" or json.loads(last)["choices"][0]["finish_reason"] != "stop":
-            raise CutShortError(f"the stream ended with {last[:200]} {end[:200]}")
+            raise WrongAnswerError(f"the stream ended with {last[:200]} {end[:200]}")
+        text = "".join(json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events)
+        if text != self._texts.setdefault(seed, text):
+            raise WrongAnswerError(
+                f"the stream said {text[:200]!r}, an earlier one {self._texts[seed][:200]!r}"
+            )
 
     def _upload(self, duration_s: float) -> None:
         """Send an image bit by bit."""

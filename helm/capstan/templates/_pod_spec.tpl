@@ -131,7 +131,9 @@ soon for a head that has just restarted.
 
 {{- define "capstan.volumes" -}}
 - name: tmp
-  emptyDir: {}
+  {{- $set := dict -}}
+  {{- range $name, $value := .Values.tmp -}}{{- if $value -}}{{- $_ := set $set $name $value -}}{{- end -}}{{- end }}
+  emptyDir: {{ toJson $set }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

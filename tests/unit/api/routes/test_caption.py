@@ -1,6 +1,7 @@
 """POST /caption with an engine that answers at once."""
 
 import json
+import tempfile
 
 import pytest
 from fastapi.testclient import TestClient
@@ -46,6 +47,14 @@ def test_an_overloaded_server_asks_for_a_retry(client: TestClient, engine: StubE
     response = client.post("/caption", json={"image": BASE64})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert error(response)["type"] == "server_error"
+
+
+def test_an_upload_needs_no_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of two megabytes is read without a temporary file, so a full disk does not fail it."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    image = b"\x89PNG" + bytes(2 * 2**20)
+    response = client.post("/caption", files={"image": image})
+    assert (response.status_code, response.json()["caption"]) == (200, CAPTION)
 
 
 def test_a_bug_reveals_nothing(client: TestClient, engine: StubEngine) -> None:
