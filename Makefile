@@ -16,6 +16,8 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 export RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD ?= 0
 # A full replica refuses before Serve spends time on the request.
 export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH ?= service.ingress:middlewares
+# A busy machine may need longer than 5 s to start a proxy, which Serve would then start again and again.
+export RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S ?= 30
 # Without a load balancer, there is no traffic to drain when the server stops.
 export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S ?= 0
 

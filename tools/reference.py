@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from service.errors import ERRORS
 from service.metrics.definitions import DEFINITIONS
+from service.router.metrics import DEFINITIONS as ROUTER_DEFINITIONS
 from service.settings import Settings
 from tools import chart, dashboard
 
@@ -73,7 +74,7 @@ def metrics_page() -> str:
     _, end, after = rest.partition("<!-- end of metrics -->")
     rows = (
         f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
-        for one in DEFINITIONS
+        for one in (*DEFINITIONS, *ROUTER_DEFINITIONS)
     )
     table = "\n".join(
         ("", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows, "", "")

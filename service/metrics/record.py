@@ -12,6 +12,8 @@ ROUTES = ("/caption", "/v1/chat/completions", "/v1/models", "/v1/tiles")
 GENERATING = frozenset(("/caption", "/v1/chat/completions"))
 # Probes and scrapes are not counted.
 UNCOUNTED = frozenset(("/healthz", "/readyz", "/metrics"))
+# A proxy adds these headers to what it forwards; Serve's own, inside the cluster, adds neither.
+FORWARDED = ("x-forwarded-for", "forwarded")
 
 OK = "ok"
 DISCONNECTED = "disconnected"

@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 from typing import TypedDict
 
 import aiohttp
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -20,14 +22,17 @@ from service.api.errors import UnhandledErrorMiddleware, render
 from service.api.middleware.body_limit import BodyLimitMiddleware
 from service.api.middleware.request_log import HEADER
 from service.errors import ErrorCode, RequestError
+from service.metrics.record import FORWARDED
 from service.router.forward import Forwarder
 from service.router.keys import KeyMiddleware
+from service.router.metrics import RouterMetrics
 from service.router.models import Models
 from service.router.request_log import RoutedLogMiddleware
 from service.settings import Settings
 
 # That of Serve's proxy, so that a load balancer checks both in the same way.
 HEALTH = "/-/healthz"
+METRICS = "/metrics"
 CONNECT_SECONDS = 5.0
 
 
@@ -37,16 +42,24 @@ class State(TypedDict):
     session: aiohttp.ClientSession
 
 
-class HealthMiddleware:
-    """Answers health checks, which need no key and are not logged."""
+class ProbeMiddleware:
+    """Answers health checks and scrapes, which need no key and are not logged.
 
-    def __init__(self, app: ASGIApp) -> None:
+    An Ingress or a Gateway forwards no scrape: metrics name models and how much they are used.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: RouterMetrics) -> None:
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] == HEALTH:
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == HEALTH:
             await PlainTextResponse("success")(scope, receive, send)
+        elif path == METRICS and not any(name in Headers(scope=scope) for name in FORWARDED):
+            response = Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+            await response(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -57,7 +70,7 @@ def create_router(addresses: Mapping[str, str], settings: Settings, *, seconds: 
     A model may take `seconds` for each piece of its answer. Raises StartupError if the keys file is
     missing or invalid.
     """
-    models = Models(addresses)
+    models, metrics = Models(addresses), RouterMetrics()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:  # noqa: ARG001 - as Starlette calls it
@@ -74,9 +87,9 @@ def create_router(addresses: Mapping[str, str], settings: Settings, *, seconds: 
         routes=[
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", get_model),
-            Route("/v1/{path:path}", Forwarder(models), methods=["GET", "POST"]),
+            Route("/v1/{path:path}", Forwarder(models, metrics), methods=["GET", "POST"]),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, metrics),
         exception_handlers={RequestError: _on_request_error, HTTPException: _on_http_error},
         lifespan=lifespan,
     )
@@ -94,7 +107,7 @@ def _session(seconds: float) -> aiohttp.ClientSession:
     )
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: RouterMetrics) -> list[Middleware]:
     """The first one is the first to see a request."""
     cors = Middleware(
         CORSMiddleware,
@@ -110,8 +123,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
         seconds=settings.body_timeout,
     )
     return [
-        Middleware(HealthMiddleware),
-        Middleware(RoutedLogMiddleware),
+        Middleware(ProbeMiddleware, metrics=metrics),
+        Middleware(RoutedLogMiddleware, metrics=metrics),
         *([cors] if settings.cors_origins else []),
         Middleware(UnhandledErrorMiddleware),
         Middleware(KeyMiddleware, authenticator=Authenticator.from_settings(settings)),

@@ -14,6 +14,7 @@ from service.api.request_state import state_of
 from service.errors import ErrorCode, RequestError
 from service.router.body import read_body
 from service.router.headers import answer_headers, request_headers
+from service.router.metrics import RouterMetrics
 from service.router.models import MODEL, Models
 
 logger = logging.getLogger("capstan.router")
@@ -25,8 +26,9 @@ CONNECT_ATTEMPTS = 3
 class Forwarder:
     """An ASGI application that passes each request on to the model that it names."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, metrics: RouterMetrics) -> None:
         self._models = models
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; if the client disconnects, so does the router from the model.
@@ -55,16 +57,18 @@ class Forwarder:
         path = scope["raw_path"].decode("latin-1")
         url = URL(self._models.addresses[model] + path + (query and f"?{query}"), encoded=True)
         headers = request_headers(scope, length=sum(map(len, body)), image=read.image)
-        target = Target(model, scope)
-        async with await target.ask(url, headers, body) as answer:
-            await target.relay(answer, send)
+        target = Target(model, scope, self._metrics)
+        with self._metrics.passed_on(model):
+            async with await target.ask(url, headers, body) as answer:
+                await target.relay(answer, send)
 
 
 class Target:
     """The model of one request."""
 
-    def __init__(self, model: str, scope: Scope) -> None:
+    def __init__(self, model: str, scope: Scope, metrics: RouterMetrics) -> None:
         self._model = model
+        self._metrics = metrics
         self._scope = scope
         self._session: aiohttp.ClientSession = scope["state"]["session"]
 
@@ -78,6 +82,7 @@ class Target:
                     self._scope["method"], url, headers=headers, data=_sent(body), allow_redirects=False
                 )
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                self._metrics.connection_failed(self._model)
                 if attempt == CONNECT_ATTEMPTS:
                     raise self._unreachable(error) from error
             except TimeoutError as error:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.middleware.request_log import HEADER, MAX_PATH, request_id_of
 from service.api.request_state import STATE, RequestState
+from service.router.metrics import RouterMetrics
 from service.router.models import MODEL
 
 logger = logging.getLogger("capstan.access")
@@ -39,10 +40,11 @@ class RoutedEntry:
 
 
 class RoutedLogMiddleware:
-    """Creates the `RequestState`, sets the headers that every answer has, and logs the request."""
+    """Creates the `RequestState`, sets the headers that every answer has, logs the request and counts it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: RouterMetrics) -> None:
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,3 +78,4 @@ class RoutedLogMiddleware:
                 request_id=state.request_id,
             )
             logger.info(entry)
+            self.metrics.record(entry.model, status=status, code=entry.code or "", seconds=entry.seconds)

@@ -78,6 +78,21 @@ def test_the_autoscaler_is_monitored_where_a_pool_scales() -> None:
     assert endpoint["relabelings"][0]["replacement"] == "$1:44217"
 
 
+def test_the_router_is_monitored_where_there_is_one() -> None:
+    """The router's pods have a PodMonitor, whose port they declare, and Prometheus may reach it."""
+    values = (
+        ON | MODEL | {"router": {"enabled": True}, "networkPolicy": {"prometheusNamespace": "monitoring"}}
+    )
+    rendered = render(values)
+    spec = rendered.one("PodMonitor", "test-router")["spec"]
+    pod = rendered.one("Deployment", "test-router")["spec"]["template"]
+    assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert {"name": endpoint["port"], "containerPort": 8000} in pod["spec"]["containers"][0]["ports"]
+    scrape = rendered.one("NetworkPolicy", "test-router")["spec"]["ingress"][-1]
+    assert "monitoring" in str(scrape["from"])
+
+
 def test_monitoring_changes_no_pod() -> None:
     """Turning monitoring on leaves the RayService as it is, so no new cluster starts."""
     assert render(ON | MODEL).one("RayService") == render(MODEL).one("RayService")

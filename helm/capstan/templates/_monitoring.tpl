@@ -4,7 +4,7 @@ namespace="{{ .Release.Namespace }}", release="{{ .Release.Name }}"
 {{- end -}}
 
 {{/*
-Takes root, suffix, nodeType, and port where it is not the one that is called `metrics`.
+Takes root, suffix, selector (labels of the pods), port (its name), and number where no container declares the port.
 */}}
 {{- define "capstan.podMonitor" -}}
 {{- $monitors := .root.Values.monitoring.podMonitors -}}
@@ -16,13 +16,13 @@ spec:
   selector:
     matchLabels:
       {{- include "capstan.podLabels" .root | nindent 6 }}
-      ray.io/node-type: {{ .nodeType }}
+      {{- toYaml .selector | nindent 6 }}
   podMetricsEndpoints:
-    - port: metrics
+    - port: {{ .port | default "metrics" }}
       path: /metrics
       interval: {{ $monitors.interval }}
       relabelings:
-        {{- with .port }}
+        {{- with .number }}
         # No container declares this port: declaring one would start a new cluster.
         - {action: replace, sourceLabels: [__meta_kubernetes_pod_ip], targetLabel: __address__, replacement: "$1:{{ . }}"}
         {{- end }}

@@ -88,7 +88,8 @@ volumes:
 {{/*
 Environment variables of a Ray container. The head takes requests through a new proxy before Serve's controller has
 seen that proxy ready. After three checks the controller replaces it, with the streams in it: at 5 s each that is too
-soon for a head that has just restarted.
+soon for a head that has just restarted. An HAProxy that has ended fails three checks at once, at 3 s from one to the
+next; one that is slow to answer has three times 20 s.
 */}}
 {{- define "capstan.rayEnv" -}}
 {{- $env := dict
@@ -99,6 +100,8 @@ soon for a head that has just restarted.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD" "0"
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "5"
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S" "30"
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" "3"
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S" "20"
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" (toString .drainSeconds)
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
 {{- if .root.Values.router.enabled -}}

@@ -7,11 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.backend import backend_of
 from service.api.openapi.operations import METRICS
 from service.errors import ErrorCode, RequestError
+from service.metrics.record import FORWARDED
 
 router = APIRouter(tags=["health"])
-
-# A proxy adds these to what it forwards; Serve's own, inside the cluster, adds neither.
-FORWARDED = ("x-forwarded-for", "forwarded")
 
 
 @router.get("/metrics", **METRICS)
