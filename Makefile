@@ -43,7 +43,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		f"Python {v[0]}.{v[1]} is not supported; set PYTHON to one of 3.11 to 3.14: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,rollout]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[batch,dev,rollout]'
 	@touch $@
 
 serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from client.command import caption
+from client.errors import ClientError
 from k8s.clients.helm import Values, find_chart
 from k8s.clients.process import redact
 from k8s.commands import keys
@@ -207,6 +209,7 @@ app.command(short_help="Wait until the release serves, and test it.")(verify)
 app.command(short_help="Bring the running cluster's pools to the release.")(align)
 app.command(short_help="Sum what each key has used, and its cost.")(usage)
 app.command(short_help="Estimate the GPUs for a rate of captions.")(size)
+app.command(short_help="Caption images, directories and buckets.")(caption)
 app.add_typer(keys.app)
 
 
@@ -216,7 +219,7 @@ def main() -> None:
         code = app(standalone_mode=False)
     except typer.Abort:
         code = ExitCode.INTERRUPTED
-    except CapstanError as error:
+    except (CapstanError, ClientError) as error:
         _say(str(error))
         code = error.exit_code
     except typer.TyperException as error:

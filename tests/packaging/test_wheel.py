@@ -16,7 +16,7 @@ from tests.support.server import ROOT, serve
 
 pytestmark = pytest.mark.slow
 
-SOURCES = ("service", "k8s", "helm", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("client", "service", "k8s", "helm", "pyproject.toml", "README.md", "LICENSE")
 TIMEOUT_SECONDS = 120
 TOOLS = Path(sys.executable).parent
 FIND_CHART = "from k8s.clients.helm import find_chart; print(find_chart(None))"
@@ -72,10 +72,11 @@ def test_packages_come_from_the_wheel(python: Path, tmp_path: Path) -> None:
 
 
 def test_commands(python: Path, tmp_path: Path) -> None:
-    """`capstan` knows its version and explains `plan`."""
+    """`capstan` knows its version and explains `plan` and `caption`."""
     capstan = python.with_name("capstan")
     assert run([capstan, "--version"], tmp_path).startswith("capstan ")
     assert "--values" in run([capstan, "plan", "--help"], tmp_path)
+    assert "--server" in run([capstan, "caption", "--help"], tmp_path)
 
 
 def test_chart(python: Path, tmp_path: Path) -> None:
