@@ -1,7 +1,6 @@
 """The embedded server, for one run: a process of its own, which ends with this one."""
 
 import ctypes
-import json
 import os
 import signal
 import socket
@@ -20,13 +19,6 @@ START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
-VARIABLES = {
-    # A Ray of its own, next to one that runs on this machine already.
-    "RAY_ADDRESS": "local",
-    # HAProxy has fixed ports, which `make serve` may hold. One client does not need its throughput.
-    "RAY_SERVE_ENABLE_HA_PROXY": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 # Variables of this command, which the server would refuse as unknown settings.
 OWN = ("CAPSTAN_SERVER", "CAPSTAN_API_KEY", "CAPSTAN_API_KEY_FILE", "CAPSTAN_RELEASE")
 
@@ -39,12 +31,10 @@ def embedded_server() -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix="capstan-") as directory:
         log, port = Path(directory) / "server.log", _free_port()
-        config = Path(directory) / "server.yaml"  # JSON is YAML
-        config.write_text(json.dumps(_config(port)))
-        environment = {name: value for name, value in os.environ.items() if name not in OWN} | VARIABLES
+        environment = {name: value for name, value in os.environ.items() if name not in OWN}
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "service.run", str(config)],
+                [sys.executable, "-m", "service.standalone", "--port", str(port)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -63,16 +53,6 @@ def embedded_server() -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _config(port: int) -> dict[str, object]:
-    application = {"name": "capstan", "route_prefix": "/", "import_path": "service.app:entry"}
-    return {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": "127.0.0.1", "port": port},
-        "logging_config": {"enable_access_log": False},
-        "applications": [application],
-    }
 
 
 def _end_with_parent() -> None:

@@ -24,6 +24,7 @@ COUNTS = {
     "internvl2-8b-vllm": {"gpu": (3, 3, 3)},
     "laptop": {"cpu": (1, 1, 1)},
     "one-gpu": {"gpu": (1, 1, 1)},
+    "own-model": {"gpu": (1, 1, 1)},
     "router": {"gpu": (3, 3, 3)},
     "scale-to-zero": {"gpu": (0, 0, 4)},
     "spot": {"spot": (0, 0, 6), "steady": (2, 2, 2)},

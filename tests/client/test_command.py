@@ -84,9 +84,8 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert len(fake.images) <= 200 + 4 + 1
 
 
-@pytest.mark.service
 def test_the_embedded_server_is_started_for_a_run(tmp_path: Path) -> None:
-    """Without a server, the embedded model captions the images, and nothing of it is left."""
+    """Without a server, the embedded model captions the images."""
     output = tmp_path / "out.csv"
     image = ROOT / "examples" / "images" / "shapes.png"
     done = capstan(image, "-o", output, seconds=START_SECONDS)
