@@ -91,4 +91,4 @@ def test_the_memory_of_a_listing_does_not_grow(images: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 10_003
-    assert peak < 200_000, f"{peak} bytes for {count} images in {os.fspath(images)}"
+    assert peak < 1_000_000, f"{peak} bytes for {count} images in {os.fspath(images)}"
