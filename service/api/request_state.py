@@ -5,7 +5,8 @@ from time import monotonic
 
 from starlette.types import Scope
 
-from service.engine.request import Completion
+from service.engine.protocol import Handle
+from service.engine.request import Completion, Usage
 from service.errors import ErrorCode, Refusal, RequestError
 from service.metrics.record import Fetch
 from service.metrics.tracing import Trace
@@ -30,8 +31,8 @@ class RequestState:
 
     `key_name` is the name of the API key; empty on a server without keys, and until the key is known. `code`
     is that of the error that the request ended with, `refusal` why it was refused. `start` and `body_read`
-    are moments of ``time.monotonic()``, `ended` those at which `completions` came. `trace` is there while
-    tracing is on.
+    are moments of ``time.monotonic()``, `ended` those at which `completions` came. `asked` is what the
+    engine was asked for, each with its number of images. `trace` is there while tracing is on.
     """
 
     request_id: str
@@ -45,6 +46,7 @@ class RequestState:
     completions: list[Completion] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     fetches: list[Fetch] = field(default_factory=list)
+    asked: list[tuple[Handle, int]] = field(default_factory=list)
 
     def failed(self, error: RequestError) -> None:
         """Note the error that ends the request."""
@@ -57,6 +59,10 @@ class RequestState:
         self.completions.append(completion)
         self.ended.append(monotonic())
         self.images += images
+
+    def broken_off(self) -> list[tuple[Usage, int]]:
+        """What was spent on answers that have not come, each with its number of images."""
+        return [(handle.broken_off, images) for handle, images in self.asked if handle.broken_off is not None]
 
     def fetched(self, start: float) -> None:
         """Note an image that has been read since `start`, a moment of ``time.monotonic()``."""

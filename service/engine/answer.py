@@ -57,14 +57,18 @@ class Answer:
             text.finish()
         self.finish = FinishReason.STOP if text.stopped else finish
 
+    @property
+    def usage(self) -> Usage:
+        """What has been spent on it."""
+        return Usage(self.prompt_tokens, self.image_tiles, completion_tokens=len(self.tokens))
+
     def completion(self, sharers: int) -> Completion:
         """The finished text, and what it cost each of the requests that share it."""
-        tokens = len(self.tokens)
         return Completion(
             text=self.detokenizer.text if self.detokenizer else "",
             finish_reason=self.finish or FinishReason.STOP,
-            usage=Usage(self.prompt_tokens, self.image_tiles, completion_tokens=tokens),
-            timings=self.timeline.timings(tokens=tokens, sharers=sharers),
+            usage=self.usage,
+            timings=self.timeline.timings(tokens=len(self.tokens), sharers=sharers),
         )
 
 

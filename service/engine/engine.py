@@ -179,6 +179,8 @@ class Engine:
     def _cancel(self, handle: RequestHandle) -> None:
         """Drop a request whose client has left, on its event loop."""
         answer = self.requests.leave(handle)
+        if answer is not None and answer.begun:
+            handle.broken_off = answer.usage
         if answer is not None and answer.cancelled and self._started is not None:
             self._started.intake.cancel(answer)
 
@@ -255,6 +257,8 @@ class Engine:
 
     def _expire(self, intake: Intake) -> None:
         for handle, answer, error in self.requests.overdue(time.monotonic()):
+            if answer.begun:
+                handle.broken_off = answer.usage
             self._deliveries.add(handle, Update(error=error))
             if answer.cancelled:
                 intake.cancel(answer)

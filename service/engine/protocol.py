@@ -6,7 +6,7 @@ Imports no torch, which a replica in front of another server does without.
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from service.engine.request import Completion, Request
+from service.engine.request import Completion, Request, Usage
 from service.engine.stats import EngineDescription, EngineStats
 from service.media.tiles import Tiling
 
@@ -15,6 +15,8 @@ class Handle(Protocol):
     """A request that an engine has taken. Belongs to the event loop that submitted it."""
 
     completion: Completion | None
+    broken_off: Usage | None
+    """What was spent on a request that ended before its answer did."""
 
     async def result(self) -> Completion:
         """The whole text. A caller that is cancelled cancels the request. Raises RequestError."""

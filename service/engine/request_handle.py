@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from service.engine.request import Completion
+from service.engine.request import Completion, Usage
 from service.errors import RequestError
 
 
@@ -26,13 +26,15 @@ class RequestHandle:
     """A request that the engine has taken. Belongs to the event loop that submitted it.
 
     `deadline`, a moment of ``time.monotonic()``, is this request's own, though others may share its answer.
-    `streamed` and `given` are the engine's: whether pieces are wanted, and the characters given out so far.
+    `broken_off`, `streamed` and `given` are the engine's: what was spent on a request that ended before its
+    answer did, whether pieces are wanted, and the characters given out so far.
     """
 
     def __init__(self, cancel: Callable[["RequestHandle"], None], *, deadline: float | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.deadline = deadline
         self.completion: Completion | None = None
+        self.broken_off: Usage | None = None
         self.streamed = False
         self.given = 0
         self.cancelled = False

@@ -36,6 +36,7 @@ class ForwardedRequest:
         self.request = request
         self.started = time.monotonic()
         self.completion: Completion | None = None
+        self.broken_off: Usage | None = None  # the other server does not say
         self._forwarder = forwarder
         self._slots = slots
         self._ended: Callable[[ForwardedRequest, BaseException | None], None] | None = ended

@@ -79,17 +79,20 @@ TOKEN_INTERVAL_SECONDS = Definition(
     buckets=INTERVAL_BUCKETS,
 )
 
-IMAGES = Definition("capstan_images_total", "counter", "Images of answered requests.", ("key",))
-IMAGE_TILES = Definition(
-    "capstan_image_tiles_total", "counter", "Tiles of the images of answered requests.", ("key",)
-)
+IMAGES = Definition("capstan_images_total", "counter", "Images of requests, broken off ones too.", ("key",))
+IMAGE_TILES = Definition("capstan_image_tiles_total", "counter", "Tiles of those images.", ("key",))
 PROMPT_TOKENS = Definition(
     "capstan_prompt_tokens_total",
     "counter",
-    "Tokens of the prompts of answers, image tokens included.",
+    "Tokens of the prompts of answers, broken off ones too, image tokens included.",
     ("key",),
 )
-COMPLETION_TOKENS = Definition("capstan_completion_tokens_total", "counter", "Tokens of answers.", ("key",))
+COMPLETION_TOKENS = Definition(
+    "capstan_completion_tokens_total",
+    "counter",
+    "Tokens of answers, broken off ones too.",
+    ("key",),
+)
 GPU_SECONDS = Definition(
     "capstan_gpu_seconds_total",
     "counter",

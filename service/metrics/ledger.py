@@ -87,9 +87,9 @@ class Ledger:
             "code": record.outcome,
             "seconds": round(record.seconds, 3),
             "images": record.images,
-            "image_tiles": sum(answer.usage.image_tiles for answer in answers),
-            "prompt_tokens": sum(answer.usage.prompt_tokens for answer in answers),
-            "completion_tokens": sum(answer.usage.completion_tokens for answer in answers),
+            "image_tiles": record.usage.image_tiles,
+            "prompt_tokens": record.usage.prompt_tokens,
+            "completion_tokens": record.usage.completion_tokens,
             "gpu_seconds": round(sum(answer.timings.compute for answer in answers) * self._gpus, 6),
         }
 

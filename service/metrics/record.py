@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.engine.request import Completion
+from service.engine.request import Completion, Usage
 from service.errors import ErrorCode, Refusal
 
 # What the metrics call the requests that no client of the API makes on purpose.
@@ -33,9 +33,9 @@ class RequestRecord:
 
     `start` is a moment of ``time.monotonic()``, `route` one of a closed list. `status` 0: no response was
     started, for instance because the client disconnected. `completions` are the answers of the engine,
-    several for a list of images, and `ended`
-    when each came; of an answer that was broken off there is none. `body_seconds` passed until
-    the body was read.
+    several for a list of images, and `ended` when each came; `broken_off` is what was spent on answers that
+    have not come, because the client left or the time was over. `body_seconds` passed until the body was
+    read.
     """
 
     request_id: str
@@ -52,6 +52,7 @@ class RequestRecord:
     body_seconds: float = 0.0
     images: int = 0
     completions: tuple[Completion, ...] = ()
+    broken_off: tuple[Usage, ...] = ()
     ended: tuple[float, ...] = ()
     fetches: tuple[Fetch, ...] = ()
 
@@ -60,7 +61,17 @@ class RequestRecord:
         """The error's code, or how the request ended without one."""
         if self.code is not None:
             return self.code.value
-        return OK if self.status else DISCONNECTED
+        return OK if self.status and not self.broken_off else DISCONNECTED
+
+    @property
+    def usage(self) -> Usage:
+        """What was spent on the request."""
+        usages = [*(completion.usage for completion in self.completions), *self.broken_off]
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+            image_tiles=sum(usage.image_tiles for usage in usages),
+            completion_tokens=sum(usage.completion_tokens for usage in usages),
+        )
 
 
 def route_of(path: str, root: str) -> str:

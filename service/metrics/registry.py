@@ -51,8 +51,12 @@ class Metrics:
             self._add(names.REFUSALS, 1, reason=record.refusal.value)
         for fetch in record.fetches:
             self._observe(names.FETCH_SECONDS, fetch.seconds)
-        if record.completions:
+        if record.completions or record.broken_off:
+            usage = record.usage
             self._add(names.IMAGES, record.images, key=record.key)
+            self._add(names.IMAGE_TILES, usage.image_tiles, key=record.key)
+            self._add(names.PROMPT_TOKENS, usage.prompt_tokens, key=record.key)
+            self._add(names.COMPLETION_TOKENS, usage.completion_tokens, key=record.key)
         for completion in record.completions:
             self._record_completion(completion, record.key)
 
@@ -61,10 +65,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _record_completion(self, completion: Completion, key: str) -> None:
-        usage, timings = completion.usage, completion.timings
-        self._add(names.IMAGE_TILES, usage.image_tiles, key=key)
-        self._add(names.PROMPT_TOKENS, usage.prompt_tokens, key=key)
-        self._add(names.COMPLETION_TOKENS, usage.completion_tokens, key=key)
+        timings = completion.timings
         self._add(names.GPU_SECONDS, timings.compute * self._gpus, key=key)
         self._observe(names.QUEUE_SECONDS, timings.queue + timings.ready)
         self._observe(names.PREPARATION_SECONDS, timings.preparation)

@@ -122,17 +122,17 @@ def _stages(record: RequestRecord) -> Iterator[tuple[str, float, float]]:
 
 def _attributes(record: RequestRecord) -> dict[str, str | int]:
     """Names are OpenTelemetry's conventions where there are any."""
-    usages = [completion.usage for completion in record.completions]
+    usage = record.usage
     return {
         "http.request.method": record.method,
         "http.route": record.route,
         "http.response.status_code": record.status,
         "gen_ai.request.model": record.model,
-        "gen_ai.usage.input_tokens": sum(usage.prompt_tokens for usage in usages),
-        "gen_ai.usage.output_tokens": sum(usage.completion_tokens for usage in usages),
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
         "capstan.request_id": record.request_id,
         "capstan.key": record.key,
         "capstan.code": record.outcome,
         "capstan.images": record.images,
-        "capstan.image_tiles": sum(usage.image_tiles for usage in usages),
+        "capstan.image_tiles": usage.image_tiles,
     }

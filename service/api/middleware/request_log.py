@@ -27,8 +27,8 @@ MAX_PATH = 256  # characters, percent-encoded
 class RequestEntry:
     """What the log says about a request: the text of its line, or the fields of its JSON document.
 
-    Status 0: no response was started, for instance because the client disconnected. Numbers of tokens are
-    those of answers that were completed; `first_token_seconds` is the longest of them.
+    Status 0: no response was started, for instance because the client disconnected. Numbers of tokens count
+    answers that were broken off, too; `first_token_seconds` is the longest of them.
     """
 
     method: str
@@ -60,9 +60,9 @@ class RequestEntry:
             code=record.code,
             request_id=record.request_id,
             images=record.images,
-            image_tiles=sum(answer.usage.image_tiles for answer in answers),
-            prompt_tokens=sum(answer.usage.prompt_tokens for answer in answers),
-            completion_tokens=sum(answer.usage.completion_tokens for answer in answers),
+            image_tiles=record.usage.image_tiles,
+            prompt_tokens=record.usage.prompt_tokens,
+            completion_tokens=record.usage.completion_tokens,
             queue_seconds=round(
                 max((answer.timings.queue + answer.timings.ready for answer in answers), default=0), 6
             ),
@@ -134,6 +134,7 @@ class RequestLogMiddleware:
             self.telemetry.record(record, trace)
 
     def _record(self, scope: Scope, route: str, state: RequestState, status: int) -> RequestRecord:
+        broken_off = state.broken_off()
         return RequestRecord(
             request_id=state.request_id,
             method=scope["method"],
@@ -147,8 +148,9 @@ class RequestLogMiddleware:
             start=state.start,
             seconds=monotonic() - state.start,
             body_seconds=0.0 if state.body_read is None else state.body_read - state.start,
-            images=state.images,
+            images=state.images + sum(images for _, images in broken_off),
             completions=tuple(state.completions),
+            broken_off=tuple(usage for usage, _ in broken_off),
             ended=tuple(state.ended),
             fetches=tuple(state.fetches),
         )

@@ -48,6 +48,7 @@ async def caption(request: Request) -> Response:
             raise _lists_are_json(body)
         return await _caption_each(backend, body, requests)
     handle = backend.engine.submit(await requests.build(body.images[0]))
+    state.asked.append((handle, 1))
     if body.params.stream:
         text = await AnswerStream.start(handle, handle.stream())
         return EventStream(request, handle, _events(request, backend, text), error_name="error")
@@ -138,7 +139,9 @@ async def _caption_each(backend: Backend, body: CaptionBody, requests: ImageRequ
 
 async def _item(image: bytes | ImageReference, backend: Backend, requests: ImageRequests) -> CaptionItem:
     try:
-        completion = await backend.engine.submit(await requests.build(image)).result()
+        handle = backend.engine.submit(await requests.build(image))
+        requests.state.asked.append((handle, 1))
+        completion = await handle.result()
     except RequestError as error:
         return CaptionItem(error=error_detail(error))
     requests.state.answered(completion, images=1)

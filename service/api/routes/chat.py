@@ -36,6 +36,7 @@ async def create_chat_completion(request: Request) -> Response:
     body = await read_chat_body(request)
     charge(request, images=len(body.images), model=body.fields.model or backend.settings.public_name)
     handle = backend.engine.submit(await engine_request(body, backend, state))
+    state.asked.append((handle, len(body.images)))
     answer = Answer(state, backend, images=len(body.images))
     try:
         if isinstance(handle, ForwardedRequest):

@@ -33,6 +33,7 @@ class StubEngine:
     full: bool = False
     cancelled: bool = False
     completion: Completion | None = None
+    broken_off: Usage | None = None
 
     def submit(self, request: Request) -> "StubEngine":
         self.asked.append(request)

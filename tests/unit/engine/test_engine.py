@@ -11,7 +11,7 @@ import pytest
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
-from service.engine.request import Completion, EncodedImage, FinishReason, Request, Sampling, Turn
+from service.engine.request import Completion, EncodedImage, FinishReason, Request, Sampling, Turn, Usage
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError
 from tests.unit.engine.running import ask, by_generate, embedded, picture, running
@@ -164,6 +164,24 @@ def test_a_cancelled_request_frees_its_slot_within_two_steps() -> None:
         assert asyncio.run(cancel(engine)) <= 3
         assert engine.stats().cancelled == 1
         assert engine.stats().slots_free == 64
+
+
+def test_what_was_spent_on_a_stream_that_breaks_off_is_known() -> None:
+    """A stream whose reader leaves has the tokens of its prompt and those written by then."""
+
+    async def leave(engine: Engine) -> Usage | None:
+        handle = engine.submit(ask("count " * 20, max_tokens=2000, shorten=True))
+        stream = handle.stream()
+        pieces = [await anext(stream) for _ in range(3)]
+        await stream.aclose()  # type: ignore[attr-defined]
+        assert all(pieces)
+        return handle.broken_off
+
+    with running(without_stops()) as engine:
+        spent = asyncio.run(leave(engine))
+        assert spent is not None
+        assert spent.prompt_tokens > 20
+        assert 3 <= spent.completion_tokens <= engine.stats().decode_tokens + 1
 
 
 def without_stops() -> LoadedModel:

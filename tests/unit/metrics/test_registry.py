@@ -73,6 +73,17 @@ def test_an_answer_counts_everywhere() -> None:
         assert found[f"capstan_{name}_seconds_count",] == 1
 
 
+def test_an_answer_that_was_broken_off_counts_its_tokens() -> None:
+    """A stream whose client left counts as disconnected, with its tokens and without its stages."""
+    metrics = Metrics("m")
+    metrics.record(record(images=1, broken_off=(Usage(60, 5, 4),)))
+    found = samples(metrics)
+    assert found["capstan_requests_total", "code=disconnected", "route=/caption"] == 1
+    for name, amount in {"images": 1, "image_tiles": 5, "prompt_tokens": 60, "completion_tokens": 4}.items():
+        assert found[f"capstan_{name}_total", "key=alice"] == amount
+    assert not any("decode_seconds" in key[0] for key in found)
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "reason"),
     [
