@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 # What vLLM and SGLang have of OpenAI's API and the native engine has not.
 OPENAI = (
-    "frequency_penalty", "logit_bias", "logprobs", "parallel_tool_calls", "presence_penalty",
-    "reasoning_effort", "response_format", "tool_choice", "tools", "top_logprobs", "user",
+    "logprobs", "parallel_tool_calls", "reasoning_effort", "response_format", "tool_choice", "tools",
+    "top_logprobs", "user",
 )  # fmt: skip
 
 # Source: ChatCompletionRequest in vllm/entrypoints/openai/chat_completion/protocol.py, and in
@@ -13,20 +13,20 @@ OPENAI = (
 # media_io_kwargs), changes the prompt's form (chat_template, echo), or puts a client first (priority).
 PRESETS: dict[str, tuple[str, ...]] = {
     "vllm": (
-        *OPENAI, "allowed_token_ids", "bad_words", "cache_salt", "ignore_eos", "include_reasoning",
-        "include_stop_str_in_output", "min_p", "min_tokens", "skip_special_tokens", "stop_token_ids",
-        "structured_outputs",
+        *OPENAI, "allowed_token_ids", "bad_words", "cache_salt", "include_reasoning",
+        "include_stop_str_in_output", "skip_special_tokens", "stop_token_ids", "structured_outputs",
     ),
     "sglang": (
-        *OPENAI, "ebnf", "ignore_eos", "min_p", "min_tokens", "no_stop_trim", "regex", "separate_reasoning",
-        "skip_special_tokens", "stop_regex", "stop_token_ids",
+        *OPENAI, "ebnf", "no_stop_trim", "regex", "separate_reasoning", "skip_special_tokens", "stop_regex",
+        "stop_token_ids",
     ),
 }  # fmt: skip
 
 # What this server reads itself, and `n`: a request is one answer, and one unit of every limit.
 OWN = frozenset((
-    "max_completion_tokens", "max_tokens", "messages", "model", "n", "repetition_penalty", "seed", "stop",
-    "stream", "stream_options", "temperature", "top_k", "top_p",
+    "frequency_penalty", "ignore_eos", "logit_bias", "max_completion_tokens", "max_tokens", "messages",
+    "min_p", "min_tokens", "model", "n", "presence_penalty", "repetition_penalty", "seed", "stop", "stream",
+    "stream_options", "temperature", "top_k", "top_p",
 ))  # fmt: skip
 
 

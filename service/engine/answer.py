@@ -48,7 +48,7 @@ class Answer:
             for token in tokens:
                 if not text.stopped:
                     self.tokens.append(token)
-                    text.add([token])
+                    text.add([token], may_stop=len(self.tokens) > self.request.sampling.min_tokens)
         else:
             self.tokens += tokens
             if finish is not None or any(handle.streamed for handle in self.handles):

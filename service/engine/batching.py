@@ -10,7 +10,7 @@ import torch
 
 from service.engine.executor import Executor
 from service.engine.pages import PageTable, page_hashes
-from service.engine.sampler import NOT_A_TOKEN, generator_of, sample
+from service.engine.sampling.sampler import NOT_A_TOKEN, generator_of, sample
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
 from service.engine.stats import RankStats
@@ -149,7 +149,7 @@ class ContinuousBatcher:
             ended = [index for index, chunk in enumerate(chunks) if chunk.last]
             sequences = [chunks[index].sequence for index in ended]
             logits = logits if len(ended) == len(chunks) else logits[ended]
-            tokens = sample(logits, sequences).tolist()
+            tokens = sample(logits, sequences, self.stop_ids).tolist()
         except torch.AcceleratorError as error:
             raise EngineStopped(f"the device has failed: {error}") from error
         except EngineStopped:

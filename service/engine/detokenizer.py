@@ -33,8 +33,8 @@ class Detokenizer:
         """Tokens taken in so far."""
         return len(self._ids)
 
-    def add(self, ids: list[int]) -> None:
-        """Take in new tokens. A stop string sets `stopped`, and the text ends before it."""
+    def add(self, ids: list[int], *, may_stop: bool = True) -> None:
+        """Take in new tokens. A stop string sets `stopped` if it may, and the text ends before it."""
         if self.stopped or not ids:
             return
         self._ids += ids
@@ -42,7 +42,7 @@ class Detokenizer:
         now = self._decode(self._ids[self._context :])
         if now.endswith(INCOMPLETE) or len(now) < len(before):
             return
-        self._extend(now[len(before) :])
+        self._extend(now[len(before) :], may_stop=may_stop)
         self._context, self._settled = self._settled, len(self._ids)
 
     def finish(self) -> None:
@@ -62,10 +62,10 @@ class Detokenizer:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
-    def _extend(self, text: str) -> None:
+    def _extend(self, text: str, *, may_stop: bool = True) -> None:
         for index, character in enumerate(text):
             found = [len(one.text) for one in self._stops if one.advance(character)]
-            if found:
+            if found and may_stop:
                 self._text = (self._text + text[: index + 1])[: -max(found)]
                 self.stopped = True
                 return
@@ -91,6 +91,8 @@ class _Stop:
         return self.matched == len(self.text)
 
     def _extended(self, matched: int, character: str) -> int:
+        if matched == len(self.text):  # found, but too early to count
+            matched = self._shorter[-1]
         while matched and self.text[matched] != character:
             matched = self._shorter[matched - 1]
         return matched + (self.text[matched] == character)

@@ -67,6 +67,7 @@ class Preparation:
         Raises RequestError for an image or a prompt that cannot be taken.
         """
         request = answer.request
+        self._check_tokens(request)
         keys = [(image.digest, request.max_tiles) for image in images_of(request)]
         known = [self.features.get(key) for key in keys]
         inputs = self.loaded.inputs.build(
@@ -97,6 +98,19 @@ class Preparation:
             sight=self.reader.sight(inputs.input_ids, inputs.extra) if self.reader else None,
         )
         return message, memory
+
+    def _check_tokens(self, request: Request) -> None:
+        """Raise RequestError for a bias of a token that the model does not have."""
+        if not request.sampling.logit_bias:
+            return
+        highest = max(token for token, _ in request.sampling.logit_bias)
+        size = self.loaded.model.config.get_text_config().vocab_size
+        if highest >= size:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"logit_bias has token {highest}; the model's last token is {size - 1}",
+                field="logit_bias",
+            )
 
     def _turns(self, request: Request, known: Iterator[KeptFeatures | None]) -> Iterator[DecodedTurn]:
         for turn in request.turns:

@@ -37,7 +37,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen and when to stop. Temperature 0 is greedy; top_p, top_k, seed are then unused."""
+    """How tokens are chosen and when to stop. Temperature 0 is greedy: top_p, top_k, min_p, seed are unused.
+
+    Before `min_tokens` neither a stop token nor a stop string ends the answer; with `ignore_eos` no stop
+    token does. `logit_bias` pairs token ids with what is added to their logits.
+    """
 
     max_tokens: int
     temperature: float = 0.0
@@ -46,6 +50,21 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_p: float = 0.0
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are changed before a token is chosen."""
+        return (
+            self.repetition_penalty != 1.0
+            or bool(self.presence_penalty or self.frequency_penalty or self.logit_bias)
+            or self.min_tokens > 0
+        )
 
 
 @dataclass(frozen=True, slots=True)

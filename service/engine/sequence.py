@@ -1,5 +1,6 @@
 """A sequence as its rank sees it: from its prompt to its last token."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -33,7 +34,7 @@ class Sequence:
     `filled` tokens are in the `pages` of the cache; `page_hashes` name the content of the prompt's full
     pages. `images`, or the tensors of a processor in `extra`, are dropped once the model has seen them, as
     they are large; `features` [N, H], those of all images, are kept in case the sequence is preempted.
-    `positions` and `sight` are for models that need them.
+    `positions` and `sight` are for models that need them. The logits of an `adjusted` one are changed.
     """
 
     sampling: Sampling
@@ -57,8 +58,14 @@ class Sequence:
     begun: bool = False
     reported: int = 0  # tokens of the answer that the replica has
     timeline: RankTimeline = field(default_factory=RankTimeline)
+    adjusted: bool = field(init=False)
     _seen: dict[int, None] = field(default_factory=dict)
     _seen_answer: int = 0
+    _counts: Counter[int] = field(default_factory=Counter)
+    _counted: int = 0
+
+    def __post_init__(self) -> None:
+        self.adjusted = self.sampling.adjusts
 
     @property
     def seen(self) -> Collection[int]:
@@ -68,6 +75,13 @@ class Sequence:
         self._seen.update(dict.fromkeys(self.answer[self._seen_answer :]))
         self._seen_answer = len(self.answer)
         return self._seen
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """How often each token is in the answer so far, for penalties of presence and frequency."""
+        self._counts.update(self.answer[self._counted :])
+        self._counted = len(self.answer)
+        return self._counts
 
     @property
     def length(self) -> int:
@@ -84,7 +98,7 @@ class Sequence:
     def take(self, token: int, stop_ids: frozenset[int]) -> None:
         """Append the next token, and see whether the answer ends here."""
         self.timeline.first_token = self.timeline.first_token or monotonic()
-        if token in stop_ids:
+        if token in stop_ids and not self.sampling.ignore_eos:
             self.finish = FinishReason.STOP
         else:
             self.answer.append(token)

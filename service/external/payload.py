@@ -50,6 +50,12 @@ class PayloadBuilder:
             "stop": list(sampling.stop) or None,
             "top_k": sampling.top_k or None,
             "repetition_penalty": None if sampling.repetition_penalty == 1.0 else sampling.repetition_penalty,
+            "presence_penalty": sampling.presence_penalty or None,
+            "frequency_penalty": sampling.frequency_penalty or None,
+            "logit_bias": {str(token): bias for token, bias in sampling.logit_bias} or None,
+            "min_p": sampling.min_p or None,
+            "min_tokens": sampling.min_tokens or None,
+            "ignore_eos": sampling.ignore_eos or None,
         }
         fields |= {name: value for name, value in optional.items() if value is not None}
         if stream:

@@ -126,6 +126,9 @@ def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, A
         raise _invalid(
             "max_tokens is the older name of max_completion_tokens; send only one of them", "max_tokens"
         )
+    most = fields.max_tokens or fields.max_completion_tokens
+    if most is not None and (fields.min_tokens or 0) > most:
+        raise _invalid(f"min_tokens is {fields.min_tokens}; the limit is max_tokens, {most}", "min_tokens")
     return fields, passed
 
 
@@ -168,6 +171,12 @@ def _sampling(body: ChatBody, defaults: GenerationDefaults) -> Sampling:
         seed=fields.seed,
         stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
         repetition_penalty=1.0 if fields.repetition_penalty is None else fields.repetition_penalty,
+        presence_penalty=fields.presence_penalty or 0.0,
+        frequency_penalty=fields.frequency_penalty or 0.0,
+        logit_bias=tuple((int(token), bias) for token, bias in (fields.logit_bias or {}).items()),
+        min_p=fields.min_p or 0.0,
+        min_tokens=fields.min_tokens or 0,
+        ignore_eos=bool(fields.ignore_eos),
     )
 
 

@@ -112,7 +112,10 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """A conversation to continue. `top_k` and `repetition_penalty` are extensions of this server."""
+    """A conversation to continue.
+
+    `top_k`, `min_p`, `repetition_penalty`, `min_tokens` and `ignore_eos` are extensions, named as in vLLM.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -182,6 +185,30 @@ class ChatRequest(BaseModel):
     repetition_penalty: Annotated[
         float | None,
         Field(gt=0.0, le=10.0, description="Above 1, tokens that already occur become less likely."),
+    ] = None
+    presence_penalty: Annotated[
+        float | None,
+        Field(ge=-2.0, le=2.0, description="Above 0, tokens of the answer so far become less likely."),
+    ] = None
+    frequency_penalty: Annotated[
+        float | None,
+        Field(ge=-2.0, le=2.0, description="The same, for each time that a token is in the answer."),
+    ] = None
+    logit_bias: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[0-9]{1,7}$")], Annotated[float, Field(ge=-100.0, le=100.0)]]
+        | None,
+        Field(max_length=1024, description="What to add to the logits of tokens, by token id."),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        Field(ge=0.0, le=1.0, description="Sample from tokens that have this share of the top one's chance."),
+    ] = None
+    min_tokens: Annotated[
+        int | None,
+        Field(ge=0, le=1_000_000, description="No stop token or stop string ends the answer before this."),
+    ] = None
+    ignore_eos: Annotated[
+        bool | None, Field(description="Write max_tokens tokens, whatever the model says. For benchmarks.")
     ] = None
     n: Annotated[Literal[1] | None, Field(description="One answer per request.")] = 1
     stream: Annotated[bool | None, Field(description="Send the answer as server-sent events.")] = False

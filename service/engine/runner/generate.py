@@ -14,13 +14,14 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import normaliser_of, pixels
-from service.engine.sampler import generator_of, sample
+from service.engine.sampling.sampler import generator_of, sample
 from service.engine.sequence import Sequence
 from service.engine.stats import RankStats
 
 logger = logging.getLogger("capstan.engine")
 
 LARGEST_BATCH = 16
+NO_TOKEN = -1
 
 # Inputs with a number for each token of the prompt.
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "position_ids")
@@ -118,8 +119,8 @@ class GenerateBatcher:
             repetition_penalty=1.0,  # a checkpoint's own default would come on top of the request's
             use_cache=True,
             pad_token_id=self.loaded.pad_id,
-            eos_token_id=sorted(self.loaded.stop_ids) or None,
-            logits_processor=LogitsProcessorList([_Chooser(batch)]),
+            eos_token_id=NO_TOKEN,  # the criteria below end a row: some requests go on after a stop token
+            logits_processor=LogitsProcessorList([_Chooser(batch, self.loaded.stop_ids)]),
             stopping_criteria=StoppingCriteriaList([_Follower(take)]),
         )
 
@@ -127,12 +128,13 @@ class GenerateBatcher:
 class _Chooser(LogitsProcessor):
     """Leaves each row the one token that its own sampling chooses."""
 
-    def __init__(self, batch: abc.Sequence[Sequence]) -> None:
+    def __init__(self, batch: abc.Sequence[Sequence], stop_ids: frozenset[int]) -> None:
         self.batch = list(batch)
+        self.stop_ids = stop_ids
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
         """Scores [B, V] with the chosen token above all others."""
-        chosen = sample(scores, self.batch)  # [B]
+        chosen = sample(scores, self.batch, self.stop_ids)  # [B]
         scores[torch.arange(len(self.batch), device=scores.device), chosen] = torch.inf
         return scores
 

@@ -19,7 +19,7 @@ from service.engine.pages import PAGE_TOKENS
 from service.engine.prompt.prompt_reader import PromptReader
 from service.engine.request import Sampling
 from service.engine.runner.protocol import Runner
-from service.engine.sampler import generator_of, sample
+from service.engine.sampling.sampler import generator_of, sample
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
 from service.errors import DeviceError, RequestError

@@ -89,6 +89,34 @@ def test_repetition_penalty_is_that_of_generate() -> None:
     assert completion.text == by_generate(embedded(), request, repetition_penalty=1.4)
 
 
+@pytest.mark.parametrize("runner", ["auto", "transformers", "generate"])
+def test_no_stop_ends_an_answer_too_early(runner: str) -> None:
+    """Stop tokens and stop strings count once min_tokens are written, and with ignore_eos never."""
+    with running(runner=runner) as engine:
+        plain, longer, endless, cut = answer(
+            engine,
+            ask(picture(8), "?"),
+            ask(picture(8), "?", min_tokens=12),
+            ask(picture(8), "?", ignore_eos=True),
+            ask(picture(8), "?", stop=("a",), min_tokens=4),
+        )
+    assert plain.usage.completion_tokens < 12 <= longer.usage.completion_tokens
+    assert (endless.usage.completion_tokens, endless.finish_reason) == (16, FinishReason.LENGTH)
+    assert endless.text.startswith(plain.text)
+    assert cut.usage.completion_tokens > 4
+
+
+def test_a_bias_decides_and_must_be_of_a_token() -> None:
+    """A bias of 100 makes its token the next one; one of a token that does not exist is refused."""
+    with running() as engine:
+        (plain,) = answer(engine, ask(picture(8), "?"))
+        (biased,) = answer(engine, ask(picture(8), "?", logit_bias=((40, 100.0),), max_tokens=3))
+        with pytest.raises(RequestError, match="logit_bias has token 99999"):
+            answer(engine, ask(picture(8), "?", logit_bias=((99_999, 1.0),)))
+    text = embedded().tokenizer.decode([40, 40, 40])
+    assert biased.text == text != plain.text
+
+
 def test_a_seed_gives_the_same_text_alone_and_in_a_batch() -> None:
     """A seeded request draws the same text whatever else runs."""
     seeded = ask(picture(7), "Describe the image.", temperature=1.5, seed=11)

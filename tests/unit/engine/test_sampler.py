@@ -7,21 +7,24 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
+    MinNewTokensLengthLogitsProcessor,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
 from service.engine.request import Sampling
-from service.engine.sampler import (
+from service.engine.sampling.adjustments import adjust, penalize
+from service.engine.sampling.sampler import (
     CANDIDATES,
     NOT_A_TOKEN,
     Distribution,
     distribution,
     draw,
     generator_of,
-    penalize,
     sample,
 )
 from service.engine.sequence import Sequence
@@ -89,6 +92,23 @@ def test_restrictions_leave_what_transformers_leaves(top_k: int, top_p: float) -
     torch.testing.assert_close(over_vocabulary(found, VOCABULARY)[1], expected[0].softmax(-1))
 
 
+@pytest.mark.parametrize("min_p", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.8), (9, 0.7)])
+def test_min_p_leaves_what_transformers_leaves(min_p: float, top_k: int, top_p: float) -> None:
+    """min_p, after top_k and top_p, leaves the same tokens with the same probabilities as transformers'."""
+    row = logits(1, 4) * 2
+    expected = TemperatureLogitsWarper(0.7)(None, row.clone())
+    if top_k:
+        expected = TopKLogitsWarper(top_k)(None, expected)
+    if top_p < 1:
+        expected = TopPLogitsWarper(top_p)(None, expected)
+    expected = MinPLogitsWarper(min_p)(None, expected)
+    mine = Sampling(1, temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p)
+    width = VOCABULARY if top_k or top_p < 1 else 0
+    found = distribution(torch.cat((logits(1), row)), [Sampling(1, temperature=1.0), mine], width)
+    torch.testing.assert_close(over_vocabulary(found, VOCABULARY)[1], expected[0].softmax(-1))
+
+
 @pytest.mark.parametrize("top_k", [0, 40, 3000])
 @pytest.mark.parametrize("flatness", [0.1, 4.0])
 def test_a_nucleus_of_any_size_is_what_transformers_leaves(top_k: int, flatness: float) -> None:
@@ -111,9 +131,41 @@ def test_repetition_is_made_less_likely_as_transformers_does() -> None:
     expected = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([history]), rows[1:2].clone())
     sequence = sequence_of(repetition_penalty=1.3)
     sequence.prompt, sequence.answer = history[:2], history[2:]
-    found = penalize(rows, [1], [sequence])
+    found = penalize(rows, [(1, sequence)])
     torch.testing.assert_close(found[1], expected[0])
     torch.testing.assert_close(found[::2], rows[::2])
+
+
+def test_presence_and_frequency_count_the_answer_alone() -> None:
+    """Each token of the answer loses the one penalty once and the other each time; the prompt loses none."""
+    rows, sequence = logits(2), sequence_of(presence_penalty=0.5, frequency_penalty=0.25)
+    sequence.answer = [7, 9, 7, 1, 7]
+    expected = rows.clone()
+    for token, count in {7: 3, 9: 1, 1: 1}.items():
+        expected[1, token] -= 0.5 + 0.25 * count
+    torch.testing.assert_close(adjust(rows, [sequence_of(), sequence], frozenset()), expected)
+
+
+def test_bias_and_least_length_are_those_of_transformers() -> None:
+    """Biases come before penalties, and stop tokens are ruled out until an answer is long enough."""
+    rows, stops = logits(3), frozenset({2, 5})
+    sequence = sequence_of(logit_bias=((4, -3.0), (8, 6.5)), min_tokens=3, repetition_penalty=1.3)
+    sequence.answer = [8, 4]
+    history = torch.tensor([sequence.prompt + sequence.answer])
+    expected = SequenceBiasLogitsProcessor({(4,): -3.0, (8,): 6.5})(history, rows[1:2].clone())
+    expected = RepetitionPenaltyLogitsProcessor(1.3)(history, expected)
+    expected = MinNewTokensLengthLogitsProcessor(3, 3, sorted(stops))(history, expected)
+    found = adjust(rows, [sequence_of(), sequence, sequence_of(seed=1)], stops)
+    torch.testing.assert_close(found[1], expected[0])
+    torch.testing.assert_close(found[::2], rows[::2])
+    sequence.answer.append(9)
+    assert adjust(rows, [sequence_of(), sequence, sequence_of()], stops)[1, 2].isfinite()
+
+
+def test_a_batch_without_wishes_is_left_alone() -> None:
+    """Logits of which no sequence wants a change are not even copied."""
+    rows = logits(2)
+    assert adjust(rows, [sequence_of(), sequence_of(temperature=1.0, min_p=0.1)], frozenset({1})) is rows
 
 
 def test_a_penalty_counts_the_answer_as_it_grows() -> None:

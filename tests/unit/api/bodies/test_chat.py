@@ -35,10 +35,14 @@ def test_every_sampling_parameter_reaches_the_engine(client: TestClient, engine:
     """Each parameter that is supported arrives, and one that is left out takes the server's default."""
     fields = {
         "max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "seed": 11,
-        "stop": ["a", "b"], "repetition_penalty": 1.2,
+        "stop": ["a", "b"], "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": -1,
+        "logit_bias": {"17": -100, "3": 2.5}, "min_p": 0.1, "min_tokens": 4, "ignore_eos": True,
     }  # fmt: skip
     assert ask(client, **fields).status_code == 200
-    assert engine.asked[-1].sampling == Sampling(7, 0.5, 0.9, 40, 11, ("a", "b"), 1.2)
+    biases = ((17, -100.0), (3, 2.5))
+    assert engine.asked[-1].sampling == Sampling(
+        7, 0.5, 0.9, 40, 11, ("a", "b"), 1.2, 0.3, -1.0, biases, 0.1, 4, ignore_eos=True
+    )
     assert not engine.asked[-1].shorten
     assert ask(client, max_tokens=3, stop="x").status_code == 200
     assert engine.asked[-1].sampling == Sampling(3, stop=("x",))
@@ -67,10 +71,10 @@ def test_takes_parameters_that_change_nothing(client: TestClient) -> None:
 
 
 UNSUPPORTED: dict[str, Any] = {
-    "audio": {"voice": "x"}, "frequency_penalty": 0.5, "function_call": {"name": "f"},
-    "functions": [{"name": "f"}], "logit_bias": {"5": 1}, "logprobs": True, "metadata": {"a": "b"},
+    "audio": {"voice": "x"}, "function_call": {"name": "f"},
+    "functions": [{"name": "f"}], "logprobs": True, "metadata": {"a": "b"},
     "modalities": ["text", "audio"], "moderation": {"model": "x"}, "n": 2, "parallel_tool_calls": "yes",
-    "prediction": {"type": "content", "content": "x"}, "presence_penalty": 1, "prompt_cache_key": "x",
+    "prediction": {"type": "content", "content": "x"}, "prompt_cache_key": "x",
     "prompt_cache_options": {"a": 1}, "prompt_cache_retention": "24h", "reasoning_effort": "low",
     "response_format": {"type": "json_object"}, "safety_identifier": "x", "service_tier": "priority",
     "store": True, "tool_choice": "required", "tools": [{"type": "function"}], "top_logprobs": 3,
@@ -112,6 +116,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "hot": ({"temperature": 9}, "temperature"),
     "number as text": ({"max_tokens": "5"}, "max_tokens"),
     "two limits": ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens"),
+    "strong penalty": ({"presence_penalty": 2.1}, "presence_penalty"),
+    "biased word": ({"logit_bias": {"red": 1}}, "logit_bias.red"),
+    "strong bias": ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+    "more than the most": ({"max_tokens": 5, "min_tokens": 6}, "min_tokens"),
     "empty stop": ({"stop": ["a", ""]}, "stop.1"),
     "options without stream": ({"stream_options": {"include_usage": True}}, "stream_options"),
     "long text": ({"messages": user(text_part("x" * 100_001))}, "messages"),

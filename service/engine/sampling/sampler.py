@@ -2,17 +2,19 @@
 
 Nothing here sorts the vocabulary, and nothing waits for a GPU but the rare nucleus of more than CANDIDATES.
 
-Letters: B rows, R rows that are drawn at random, V vocabulary, C candidates, N tokens of all penalized rows.
+Letters: B rows, R rows that are drawn at random, V vocabulary, C candidates.
 """
 
 from collections import abc
 from dataclasses import dataclass
+from math import log
 from random import Random
 
 import torch
 from torch.nn.functional import pad
 
 from service.engine.request import Sampling
+from service.engine.sampling.adjustments import adjust
 from service.engine.sequence import Sequence
 
 NOT_A_TOKEN = -1
@@ -39,15 +41,15 @@ class Distribution:
     cut: torch.Tensor | None = None
 
 
-def sample(logits: torch.Tensor, sequences: abc.Sequence[Sequence]) -> torch.Tensor:
+def sample(
+    logits: torch.Tensor, sequences: abc.Sequence[Sequence], stop_ids: frozenset[int] = frozenset()
+) -> torch.Tensor:
     """The next token of each sequence [B] on the device of its `logits` [B, V].
 
-    NOT_A_TOKEN where the logits are not numbers.
+    `stop_ids` end an answer. NOT_A_TOKEN where the logits are not numbers.
     """
     sampling = [sequence.sampling for sequence in sequences]
-    penalized = [row for row, one in enumerate(sampling) if one.repetition_penalty != 1.0]
-    if penalized:
-        logits = penalize(logits, penalized, [sequences[row] for row in penalized])
+    logits = adjust(logits, sequences, stop_ids)
     highest, tokens = logits.max(-1)  # each [B]; a NaN counts as the highest
     by_width: dict[int, list[int]] = {}
     for row, one in enumerate(sampling):
@@ -86,36 +88,23 @@ def generator_of(sampling: Sampling) -> Random | None:
     return Random(sampling.seed) if sampling.temperature > 0 else None  # noqa: S311 - no secret
 
 
-def penalize(
-    logits: torch.Tensor, rows: abc.Sequence[int], sequences: abc.Sequence[Sequence]
-) -> torch.Tensor:
-    """Make tokens that a row's sequence holds less likely: divide what is positive, multiply the rest.
-
-    Source: CTRL (Keskar et al., 2019), section 4.1, as transformers does it: the prompt counts too.
-    """
-    seen = [sequence.seen for sequence in sequences]
-    device, counts = logits.device, torch.tensor([len(tokens) for tokens in seen])
-    total = sum(map(len, seen))  # given, so that nothing waits for the device
-    penalties = torch.tensor([sequence.sampling.repetition_penalty for sequence in sequences])
-    row = torch.tensor(rows).repeat_interleave(counts, output_size=total).to(device)  # [N]
-    column = torch.tensor([token for tokens in seen for token in tokens]).to(device)  # [N]
-    penalty = penalties.repeat_interleave(counts, output_size=total).to(device, logits.dtype)  # [N]
-    before = logits[row, column]  # [N]
-    after = torch.where(before > 0, before / penalty, before * penalty)
-    return logits.index_put((row, column), after)
-
-
 def distribution(logits: torch.Tensor, sampling: abc.Sequence[Sampling], width: int) -> Distribution:
     """Probabilities of the next token for logits [R, V].
 
-    By temperature; then of the `top_k` likeliest tokens; then of the fewest of those that reach `top_p`.
+    By temperature; then of the `top_k` likeliest tokens; then of the fewest of those that reach `top_p`;
+    then of those that are at least `min_p` times as likely as the likeliest.
     `width` is how many of the likeliest are looked at: at least each top_k; 0 where neither bound is set.
-    Source of the second bound: Holtzman et al., 2020, section 3.1.
+    Source of the second bound: Holtzman et al., 2020, section 3.1; of the third: Nguyen et al., 2025.
     """
     vocabulary, device = logits.shape[-1], logits.device
     temperature = torch.tensor([one.temperature for one in sampling], device=device)[:, None]  # [R, 1]
     logits = logits.float() / temperature
+    least = [log(one.min_p) if one.min_p > 0 else float("-inf") for one in sampling]
+    bounded = any(one.min_p > 0 for one in sampling)
+    floor = torch.tensor(least, device=device)[:, None]  # [R, 1]
     if not width:
+        if bounded:
+            logits = logits.masked_fill(logits < logits.amax(-1, True) + floor, float("-inf"))
         return Distribution(logits.softmax(-1))
     rank = torch.tensor([one.top_k or vocabulary for one in sampling], device=device)[:, None]  # [R, 1]
     share = torch.tensor([one.top_p for one in sampling], device=device)[:, None]  # [R, 1]
@@ -126,6 +115,8 @@ def distribution(logits: torch.Tensor, sampling: abc.Sequence[Sampling], width: 
     likely = (ordered - total).exp()
     reached = likely.cumsum(-1)
     beyond = (reached - likely >= share) & (share < 1.0)  # likelier tokens reach the share
+    if bounded:
+        beyond |= ordered < ordered[:, :1] + floor
     beyond[:, 0] = False
     weights = ordered.masked_fill(beyond, float("-inf")).softmax(-1)
     # In the order of the vocabulary, since that of equally likely tokens may differ from batch to batch.
