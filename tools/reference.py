@@ -1,10 +1,14 @@
-"""Generates docs/settings.md, docs/errors.md, the table in docs/metrics.md and the chart's files.
+"""Generates the reference pages of docs, the table in docs/metrics.md and the chart's files.
+
+Also writes the version of pyproject.toml wherever a document, an example or the chart names it.
 
 `python -m tools.reference [--check]`
 """
 
 import argparse
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 from pydantic import ByteSize
@@ -14,9 +18,19 @@ from service.errors import ERRORS
 from service.metrics.definitions import DEFINITIONS
 from service.router.metrics import DEFINITIONS as ROUTER_DEFINITIONS
 from service.settings import Settings
-from tools import chart, dashboard
+from tools import chart, commands_page, dashboard, troubleshoot
 
 ROOT = Path(__file__).parent.parent
+# Files that name the image of this version.
+VERSIONED = (
+    "README.md",
+    "docs/deploy.md",
+    "docs/engines.md",
+    "docs/own-model.md",
+    "docs/upgrading.md",
+    "examples/batch/rayjob.yaml",
+    "examples/values/internvl2-8b-vllm.yaml",
+)
 
 
 def settings_page() -> str:
@@ -82,10 +96,24 @@ def metrics_page() -> str:
     return f"{before}{start}{table}{end}{after}"
 
 
+def versioned() -> dict[Path, str]:
+    """The files that name our version, with that of pyproject.toml."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart_file = ROOT / "helm/capstan/Chart.yaml"
+    lines = re.sub(r"(?m)^(version|appVersion): .*", rf"\1: {version}", chart_file.read_text())
+    named = [ROOT / name for name in VERSIONED]
+    return {chart_file: lines} | {
+        path: re.sub(r"\b(capstan:|TAG=|tag: )\d+\.\d+\.\d+", rf"\g<1>{version}", path.read_text())
+        for path in named
+    }
+
+
 PAGES = {
     "docs/settings.md": settings_page,
     "docs/errors.md": errors_page,
     "docs/metrics.md": metrics_page,
+    "docs/cli.md": commands_page.page,
+    "docs/troubleshoot.md": troubleshoot.page,
 }
 
 
@@ -118,7 +146,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
     check = parser.parse_args().check
-    files = {ROOT / name: page() for name, page in PAGES.items()} | chart.files() | dashboard.files()
+    files = (
+        versioned()
+        | {ROOT / name: page() for name, page in PAGES.items()}
+        | chart.files()
+        | dashboard.files()
+    )
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if check:
         for path in stale:
