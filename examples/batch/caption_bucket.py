@@ -30,9 +30,7 @@ class Captioner:
         from service.media.sandbox.worker import Bounds  # noqa: PLC0415
         from service.native import native_engine  # noqa: PLC0415
 
-        given = ray.get_runtime_context().get_assigned_resources()
-        gpus = len(ray.get_gpu_ids())
-        settings = Settings().for_resources(cpus=given.get("CPU", 1.0), gpus=given.get("GPU", 0.0))
+        settings = Settings().for_resources(cpus=cpus, gpus=gpus)
         bounds = Bounds(image_limits(settings), settings.decode_timeout)
         self.pool = DecodePool(bounds, processes=settings.preparation_thread_count)
         self.engine = native_engine(settings, math.ceil(gpus), self.pool)
