@@ -48,7 +48,7 @@ def test_the_job_captions_a_directory(tmp_path: Path) -> None:
     (tmp_path / "images" / "damaged.png").write_bytes(DAMAGED)
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, PROGRAM, tmp_path / "images", tmp_path / "out"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"},
         capture_output=True,
         text=True,
         timeout=SECONDS,
