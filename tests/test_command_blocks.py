@@ -57,8 +57,10 @@ def run_as_shown(text: str, directory: Path, address: str = ADDRESS) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, shown = step.partition("\n")
+        # Without a terminal, curl would show its progress.
+        quiet = re.sub(r"\bcurl ", "curl -sS ", command.replace(ADDRESS, address))
         done = subprocess.run(  # noqa: S603 - our own documents
-            ["/bin/bash", "-c", command.replace(ADDRESS, address)],
+            ["/bin/bash", "-c", quiet],
             cwd=directory,
             env={**os.environ, "PATH": path},
             stdout=subprocess.PIPE,
