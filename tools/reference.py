@@ -18,7 +18,7 @@ from service.errors import ERRORS
 from service.metrics.definitions import DEFINITIONS
 from service.router.metrics import DEFINITIONS as ROUTER_DEFINITIONS
 from service.settings import Settings
-from tools import chart, commands_page, dashboard, troubleshoot
+from tools import chart, commands_page, dashboard, http_page, troubleshoot
 
 ROOT = Path(__file__).parent.parent
 # Files that name the image of this version.
@@ -113,6 +113,7 @@ PAGES = {
     "docs/errors.md": errors_page,
     "docs/metrics.md": metrics_page,
     "docs/cli.md": commands_page.page,
+    "docs/http.md": http_page.page,
     "docs/troubleshoot.md": troubleshoot.page,
 }
 
