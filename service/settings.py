@@ -276,6 +276,12 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Most characters of a prompt, checked before it is tokenized.",
     )
+    max_schema_bytes: int = Field(
+        65_536,
+        ge=1,
+        le=10_000_000,
+        description="Most bytes of a JSON schema, a regular expression or a list of choices.",
+    )
     keys_file: Path | None = Field(
         None,
         description="File with the API keys and their limits (docs/access.md). Without it, no key is needed.",

@@ -17,6 +17,7 @@ from service.engine.prompt.prompt_reader import PromptReader
 from service.engine.ranks.messages import Add, ImageSource
 from service.engine.ranks.shared_memory import SharedMemory
 from service.engine.request import EncodedImage, Request
+from service.engine.sampling.grammar import Grammars
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageDecoder
 
@@ -59,15 +60,18 @@ class Preparation:
         self.features = features
         self.context_length = context_length
         self.reader = reader
+        self.grammars = Grammars(loaded.tokenizer, loaded.stop_ids)
 
     def prepare(self, answer: Answer) -> tuple[Add, SharedMemory | None]:
         """The message that starts an answer, and the memory with its tensors.
 
         An image whose features are known is not even decoded.
-        Raises RequestError for an image or a prompt that cannot be taken.
+        Raises RequestError for an image, a prompt or a grammar that cannot be taken.
         """
         request = answer.request
         self._check_tokens(request)
+        if request.sampling.grammar is not None:
+            self.grammars.matcher(request.sampling.grammar)
         keys = [(image.digest, request.max_tiles) for image in images_of(request)]
         known = [self.features.get(key) for key in keys]
         inputs = self.loaded.inputs.build(

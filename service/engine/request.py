@@ -36,6 +36,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must match: a JSON schema, a regular expression, or a string of a JSON list."""
+
+    kind: Literal["json_schema", "regex", "choice"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen and when to stop. Temperature 0 is greedy: top_p, top_k, min_p, seed are unused.
 
@@ -56,6 +64,7 @@ class Sampling:
     min_p: float = 0.0
     min_tokens: int = 0
     ignore_eos: bool = False
+    grammar: Grammar | None = None
 
     @property
     def adjusts(self) -> bool:
@@ -64,6 +73,7 @@ class Sampling:
             self.repetition_penalty != 1.0
             or bool(self.presence_penalty or self.frequency_penalty or self.logit_bias)
             or self.min_tokens > 0
+            or self.grammar is not None
         )
 
 

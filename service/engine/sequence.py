@@ -1,5 +1,6 @@
 """A sequence as its rank sees it: from its prompt to its last token."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -8,10 +9,13 @@ from time import monotonic
 
 import numpy as np
 import torch
+from llguidance import LLMatcher
 
 from service.engine.prompt.reading import Positions, Sight
 from service.engine.request import FinishReason, Sampling
 from service.engine.timeline import RankTimeline
+
+logger = logging.getLogger("capstan.engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Sequence:
     pages. `images`, or the tensors of a processor in `extra`, are dropped once the model has seen them, as
     they are large; `features` [N, H], those of all images, are kept in case the sequence is preempted.
     `positions` and `sight` are for models that need them. The logits of an `adjusted` one are changed.
+    `matcher` says which tokens may come next, if the answer must match a grammar; rank 0 alone has one.
     """
 
     sampling: Sampling
@@ -52,6 +57,7 @@ class Sequence:
     filled: int = 0
     answer: list[int] = field(default_factory=list)
     generator: Random | None = None
+    matcher: LLMatcher | None = None
     finish: FinishReason | None = None
     failed: bool = False
     cancelled: bool = False
@@ -98,12 +104,23 @@ class Sequence:
     def take(self, token: int, stop_ids: frozenset[int]) -> None:
         """Append the next token, and see whether the answer ends here."""
         self.timeline.first_token = self.timeline.first_token or monotonic()
-        if token in stop_ids and not self.sampling.ignore_eos:
+        if self.matcher is not None and self.matcher.is_error():  # it is too much work from here on
+            self.failed = True
+        elif token in stop_ids and not self.sampling.ignore_eos:
             self.finish = FinishReason.STOP
         else:
-            self.answer.append(token)
-            if len(self.answer) >= self.limit:
-                self.finish = FinishReason.LENGTH
+            self._append(token)
+        if self.failed:
+            logger.error("the grammar of a request could not be followed")
+
+    def _append(self, token: int) -> None:
+        self.answer.append(token)
+        if self.matcher is not None and not self.matcher.consume_token(token):
+            self.failed = True
+        elif self.matcher is not None and self.matcher.is_stopped():  # nothing could follow but a stop token
+            self.finish = FinishReason.STOP
+        elif len(self.answer) >= self.limit:
+            self.finish = FinishReason.LENGTH
 
     @property
     def holds_images(self) -> bool:

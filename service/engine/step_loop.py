@@ -28,9 +28,10 @@ from service.engine.ranks.messages import (
     ToRank,
 )
 from service.engine.ranks.unpacking import unpack
+from service.engine.sampling.grammar import Grammars
 from service.engine.sequence import Sequence
 from service.engine.stats import RankStats, StepCounters
-from service.errors import EngineStopped
+from service.errors import EngineStopped, RequestError
 
 logger = logging.getLogger("capstan.engine")
 
@@ -48,12 +49,14 @@ class StepLoop:
         *,
         device: torch.device,
         image_token: int | None,
+        grammars: Grammars,
         leading: LeadingExecutor | None = None,
     ) -> None:
         self.batcher = batcher
         self.device = device
         self.channel = channel
         self.image_token = image_token
+        self.grammars = grammars
         self.leading = leading
         self._inbox = deque[Sequence | Cancel | ResetCounters]()
         self._wake = threading.Event()
@@ -159,12 +162,22 @@ class StepLoop:
         if isinstance(message, Add):
             if self.leading is not None:
                 self.leading.forward(message, descriptor)
-            self._inbox.append(unpack(message, descriptor, self.image_token))
+            self._inbox.append(self._constrained(unpack(message, descriptor, self.image_token)))
         elif isinstance(message, Cancel | ResetCounters):
             self._inbox.append(message)
         else:
             raise TypeError(f"{type(message).__name__} is not for a rank that runs")
         self._wake.set()
+
+    def _constrained(self, sequence: Sequence) -> Sequence:
+        """The sequence with the matcher of its grammar, which the replica has compiled, too."""
+        if sequence.sampling.grammar is not None:
+            try:
+                sequence.matcher = self.grammars.matcher(sequence.sampling.grammar)
+            except RequestError:
+                logger.exception("a grammar could not be compiled")
+                sequence.failed = True
+        return sequence
 
     def _send(self, message: FromRank) -> None:
         try:

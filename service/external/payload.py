@@ -6,13 +6,24 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from service.engine.request import EncodedImage, Request, Turn
+from service.engine.request import EncodedImage, Grammar, Request, Turn
 from service.media.decode import ImageDecoder
 
 
 def has_images(request: Request) -> bool:
     """Whether a request has to be prepared in a thread."""
     return any(isinstance(part, EncodedImage) for turn in request.turns for part in turn.content)
+
+
+def _constraint(grammar: Grammar | None) -> dict[str, Any]:
+    """What the answer must match: schemas as in OpenAI's API, the rest as in vLLM's."""
+    if grammar is None:
+        return {}
+    if grammar.kind == "json_schema":
+        named = {"name": "answer", "schema": json.loads(grammar.text), "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    value = json.loads(grammar.text) if grammar.kind == "choice" else grammar.text
+    return {"structured_outputs": {grammar.kind: value}}
 
 
 Messages = list[dict[str, Any]]
@@ -56,6 +67,7 @@ class PayloadBuilder:
             "min_p": sampling.min_p or None,
             "min_tokens": sampling.min_tokens or None,
             "ignore_eos": sampling.ignore_eos or None,
+            **_constraint(sampling.grammar),
         }
         fields |= {name: value for name, value in optional.items() if value is not None}
         if stream:

@@ -9,6 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from service.api.backend import Backend
 from service.api.bodies.images import ImageReference, off_loop, read_image
+from service.api.bodies.structured import json_grammar
 from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
 from service.api.request_state import RequestState
 from service.api.schemas.caption import CaptionRequest, SamplingParams
@@ -43,15 +44,17 @@ class ImageRequests:
 
         Raises RequestError if the prompt is too long or the image cannot be read.
         """
-        params, defaults = self.params, self.backend.defaults
+        params, defaults, settings = self.params, self.backend.defaults, self.backend.settings
+        schema = params.json_schema
         prompt = defaults.prompt if params.prompt is None else params.prompt
-        check_prompt_length(len(prompt), self.backend.settings, field="prompt")
+        check_prompt_length(len(prompt), settings, field="prompt")
         file = image if isinstance(image, bytes) else await read_image(image, self.backend, self.state)
         return EngineRequest(
             turns=(Turn("user", (EncodedImage(file), prompt)),),
             sampling=Sampling(
                 max_tokens=defaults.max_tokens if params.max_tokens is None else params.max_tokens,
                 temperature=defaults.temperature if params.temperature is None else params.temperature,
+                grammar=None if schema is None else json_grammar(schema, settings, field="schema"),
             ),
             deadline=self.deadline,
             client=self.state.key_name,

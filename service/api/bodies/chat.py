@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from service.api.backend import Backend, backend_of
 from service.api.bodies.images import ImageReference, off_loop, read_images
+from service.api.bodies.structured import grammar_of
 from service.api.bodies.unsupported import split
 from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
 from service.api.request_state import RequestState
@@ -21,6 +22,7 @@ from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
 from service.generation_defaults import GenerationDefaults
 from service.passed_parameters import parameters
+from service.settings import Settings
 
 ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant",
@@ -54,6 +56,11 @@ class ChatBody:
     def include_usage(self) -> bool:
         """Whether a stream ends with what the request used."""
         return self.fields.stream_options is not None and self.fields.stream_options.include_usage
+
+    @property
+    def grammar_field(self) -> str:
+        """The field that says what the answer must match."""
+        return "structured_outputs" if self.fields.structured_outputs else "response_format"
 
     @property
     def image_field(self) -> str:
@@ -100,7 +107,7 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
     )
     return EngineRequest(
         turns=turns,
-        sampling=_sampling(body, backend.defaults),
+        sampling=_sampling(body, backend.defaults, settings),
         max_tiles=max_tiles,
         deadline=deadline,
         shorten=body.max_tokens is None,
@@ -122,6 +129,8 @@ def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, A
         raise validation_error(error, document) from None
     if fields.stream_options is not None and not fields.stream:
         raise _invalid("stream_options needs stream: true; set it, or leave stream_options out")
+    if fields.ignore_eos and (fields.response_format or fields.structured_outputs):
+        raise _invalid("ignore_eos goes on after the end that a format asks for; leave it out", "ignore_eos")
     if None not in (fields.max_tokens, fields.max_completion_tokens):
         raise _invalid(
             "max_tokens is the older name of max_completion_tokens; send only one of them", "max_tokens"
@@ -161,7 +170,7 @@ def _max_tiles(fields: ChatRequest) -> int | None:
     return 1 if low == {True} else None
 
 
-def _sampling(body: ChatBody, defaults: GenerationDefaults) -> Sampling:
+def _sampling(body: ChatBody, defaults: GenerationDefaults, settings: Settings) -> Sampling:
     fields = body.fields
     return Sampling(
         max_tokens=defaults.max_tokens if body.max_tokens is None else body.max_tokens,
@@ -177,6 +186,7 @@ def _sampling(body: ChatBody, defaults: GenerationDefaults) -> Sampling:
         min_p=fields.min_p or 0.0,
         min_tokens=fields.min_tokens or 0,
         ignore_eos=bool(fields.ignore_eos),
+        grammar=grammar_of(fields.response_format, fields.structured_outputs, settings),
     )
 
 

@@ -1,12 +1,18 @@
 """POST /caption over the wire."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import from_json
 
 from service.api.schemas.errors import ErrorDetail
 from service.api.schemas.images import EXAMPLE_IMAGE, ImageField, ImageSource, PathField, UrlField
 from service.engine.request import Usage as EngineUsage
+
+
+def _parsed(schema: object) -> object:
+    """A form has texts alone."""
+    return from_json(schema) if isinstance(schema, str) else schema
 
 
 class SamplingParams(BaseModel):
@@ -36,6 +42,10 @@ class SamplingParams(BaseModel):
             le=2.0,
             description="0 always picks the most likely token. Default: the server's, 0 unless configured.",
         ),
+    ] = None
+    json_schema: Annotated[
+        Annotated[dict[str, Any], BeforeValidator(_parsed)] | None,
+        Field(alias="schema", description="A JSON schema: the caption is JSON that matches it."),
     ] = None
     stream: Annotated[
         bool, Field(description="Send the caption as server-sent events while it is generated.")

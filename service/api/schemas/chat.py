@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.api.schemas.images import EXAMPLE_IMAGE
+from service.api.schemas.structured import ResponseFormat, StructuredOutputs
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -209,6 +210,12 @@ class ChatRequest(BaseModel):
     ] = None
     ignore_eos: Annotated[
         bool | None, Field(description="Write max_tokens tokens, whatever the model says. For benchmarks.")
+    ] = None
+    response_format: Annotated[
+        ResponseFormat | None, Field(description="Answer in JSON, which may have to match a schema.")
+    ] = None
+    structured_outputs: Annotated[
+        StructuredOutputs | None, Field(description="vLLM's extension: what the answer must match.")
     ] = None
     n: Annotated[Literal[1] | None, Field(description="One answer per request.")] = 1
     stream: Annotated[bool | None, Field(description="Send the answer as server-sent events.")] = False

@@ -26,6 +26,7 @@ from service.engine.options import EngineOptions
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
 from service.engine.runner.choose import choose, executor
+from service.engine.sampling.grammar import Grammars
 from service.engine.stats import EngineDescription
 from service.engine.step_loop import StepLoop
 from service.errors import StartupError
@@ -81,7 +82,14 @@ def prepare(
     )
     own = getattr(batcher, "executor", None)
     leading = own if isinstance(own, LeadingExecutor) else None
-    return StepLoop(batcher, replica, device=loaded.device, image_token=_image_token(loaded), leading=leading)
+    return StepLoop(
+        batcher,
+        replica,
+        device=loaded.device,
+        image_token=_image_token(loaded),
+        grammars=Grammars(loaded.tokenizer, loaded.stop_ids),
+        leading=leading,
+    )
 
 
 def _follower(

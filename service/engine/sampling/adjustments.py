@@ -1,7 +1,7 @@
 """What changes the logits of a sequence before a token is chosen: biases, penalties, and tokens ruled out.
 
 Each function changes all rows that ask for it in one call. Their order is that of transformers and vLLM:
-biases, repetition, presence and frequency, then what rules tokens out.
+biases, repetition, presence and frequency, then what rules tokens out: a least length, and grammars.
 
 Letters: B rows, V vocabulary, N entries of all changed rows together.
 """
@@ -9,6 +9,7 @@ Letters: B rows, V vocabulary, N entries of all changed rows together.
 from collections import abc
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from service.engine.sequence import Sequence
@@ -25,7 +26,8 @@ def adjust(logits: torch.Tensor, sequences: abc.Sequence[Sequence], stop_ids: fr
     logits = _add(logits, [(row, dict(one.sampling.logit_bias)) for row, one in rows])
     logits = penalize(logits, [one for one in rows if one[1].sampling.repetition_penalty != 1.0])
     logits = _add(logits, [(row, _penalties(one)) for row, one in rows])
-    return _rule_out_stops(logits, rows, stop_ids)
+    logits = _rule_out_stops(logits, rows, stop_ids)
+    return _match(logits, rows)
 
 
 def penalize(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -56,6 +58,21 @@ def _rule_out_stops(logits: torch.Tensor, rows: Rows, stop_ids: frozenset[int]) 
     """Rule out the end of answers that are shorter than their `min_tokens`."""
     early = dict.fromkeys(stop_ids, float("-inf"))
     return _add(logits, [(row, early) for row, one in rows if len(one.answer) < one.sampling.min_tokens])
+
+
+def _match(logits: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Rule out the tokens that would leave a row's grammar."""
+    masks = [(row, one.matcher.compute_bitmask()) for row, one in rows if one.matcher is not None]
+    if not masks:
+        return logits
+    size = logits.shape[-1]
+    packed = np.frombuffer(b"".join(mask for _, mask in masks), np.uint8).reshape(len(masks), -1)
+    bits = np.unpackbits(packed, axis=-1, bitorder="little", count=min(size, packed.shape[-1] * 8))
+    # The model may have more logits than the vocabulary has tokens.
+    allowed = np.pad(bits, ((0, 0), (0, size - bits.shape[-1]))).astype(bool)  # [N, V]
+    index = torch.tensor([row for row, _ in masks]).to(logits.device)  # [N]
+    ruled_out = ~torch.from_numpy(allowed).to(logits.device)
+    return logits.index_copy(0, index, logits[index].masked_fill(ruled_out, float("-inf")))
 
 
 def _add(logits: torch.Tensor, entries: abc.Sequence[tuple[int, Mapping[int, float]]]) -> torch.Tensor:

@@ -107,6 +107,30 @@ def test_sampling_parameters_are_forwarded(client: TestClient, server: FakeEngin
     assert "stream" not in body
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"presence_penalty": 0.5, "frequency_penalty": -0.5, "logit_bias": {"7": 2.0}},
+        {"min_p": 0.1, "min_tokens": 3, "ignore_eos": True},
+        {"structured_outputs": {"regex": "[ab]+"}},
+        {"structured_outputs": {"choice": ["a", "b"]}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+            }
+        },
+    ],
+)
+def test_parameters_of_the_native_engine_are_forwarded(
+    client: TestClient, server: FakeEngine, fields: dict[str, Any]
+) -> None:
+    """What the native engine does itself, another one is asked for in the same words."""
+    ask(client, "describe", **fields)
+    (body,) = server.bodies
+    assert {name: body[name] for name in fields} == fields
+
+
 def test_a_default_that_is_too_long_is_no_error(client: TestClient, server: FakeEngine) -> None:
     """If our default number of tokens does not fit, the other server decides; a client's own is refused."""
     assert ask(client, "too long by default").json()["choices"][0]["message"]["content"] == TEXT

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.request import Sampling
+from service.engine.request import Grammar, Sampling
 from service.generation_defaults import DEFAULT_PROMPT
 from tests.unit.api.conftest import Connect, StubEngine, StubFetcher
 from tests.unit.api.routes.captions import BASE64, IMAGE, error, image_and_prompt
@@ -34,6 +34,17 @@ def test_takes_an_image_as_a_file_of_a_form(client: TestClient, engine: StubEngi
     assert response.status_code == 200
     assert image_and_prompt(engine) == (IMAGE, "What is this?")
     assert engine.asked[-1].sampling == Sampling(max_tokens=7, temperature=0.5)
+
+
+def test_a_schema_reaches_the_engine(client: TestClient, engine: StubEngine) -> None:
+    """A caption may have to match a JSON schema, which a form carries as text."""
+    grammar = Grammar("json_schema", '{"type":"object"}')
+    body = {"image": BASE64, "schema": {"type": "object"}}
+    assert client.post("/caption", json=body).status_code == 200
+    assert engine.asked[-1].sampling == Sampling(max_tokens=1024, grammar=grammar)
+    form = {"schema": '{"type": "object"}'}
+    assert client.post("/caption", files={"image": ("a", IMAGE)}, data=form).status_code == 200
+    assert engine.asked[-1].sampling.grammar == grammar
 
 
 def test_takes_json_whatever_curl_calls_it(client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """The bodies of POST /v1/chat/completions."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from fastapi.testclient import TestClient
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from service.api.schemas.chat import ChatRequest
-from service.engine.request import EncodedImage, Sampling, Turn
+from service.engine.request import EncodedImage, Grammar, Sampling, Turn
 from tests.unit.api.conftest import StubEngine, StubFetcher
 from tests.unit.api.routes.chats import IMAGE, QUESTION, ask, image_part, refusal, text_part, user
 
@@ -76,7 +77,7 @@ UNSUPPORTED: dict[str, Any] = {
     "modalities": ["text", "audio"], "moderation": {"model": "x"}, "n": 2, "parallel_tool_calls": "yes",
     "prediction": {"type": "content", "content": "x"}, "prompt_cache_key": "x",
     "prompt_cache_options": {"a": 1}, "prompt_cache_retention": "24h", "reasoning_effort": "low",
-    "response_format": {"type": "json_object"}, "safety_identifier": "x", "service_tier": "priority",
+    "safety_identifier": "x", "service_tier": "priority",
     "store": True, "tool_choice": "required", "tools": [{"type": "function"}], "top_logprobs": 3,
     "user": "me", "verbosity": "low", "web_search_options": {},
 }  # fmt: skip
@@ -94,6 +95,33 @@ def test_every_parameter_of_the_official_client_is_taken_or_refused(client: Test
     """Nothing that the official client can send is unknown here."""
     there = set(CompletionCreateParamsBase.__annotations__)
     assert there - set(ChatRequest.model_fields) - set(UNSUPPORTED) == set()
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+SCHEMA_TEXT = json.dumps(SCHEMA, separators=(",", ":"))
+
+GRAMMARS: list[tuple[dict[str, Any], Grammar | None]] = [
+    ({"response_format": {"type": "text"}}, None),
+    ({"response_format": {"type": "json_object"}}, Grammar("json_schema", '{"type":"object"}')),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}},
+        Grammar("json_schema", SCHEMA_TEXT),
+    ),
+    ({"structured_outputs": {"json": SCHEMA}}, Grammar("json_schema", SCHEMA_TEXT)),
+    ({"structured_outputs": {"json": SCHEMA_TEXT}}, Grammar("json_schema", SCHEMA_TEXT)),
+    ({"structured_outputs": {"json_object": True}}, Grammar("json_schema", '{"type":"object"}')),
+    ({"structured_outputs": {"regex": "[ab]+"}}, Grammar("regex", "[ab]+")),
+    ({"structured_outputs": {"choice": ["a", "b"]}}, Grammar("choice", '["a", "b"]')),
+]
+
+
+@pytest.mark.parametrize(("fields", "grammar"), GRAMMARS)
+def test_what_an_answer_must_match_reaches_the_engine(
+    client: TestClient, engine: StubEngine, fields: dict[str, Any], grammar: Grammar | None
+) -> None:
+    """OpenAI's and vLLM's fields for structured output each become a grammar."""
+    assert ask(client, **fields).status_code == 200
+    assert engine.asked[-1].sampling.grammar == grammar
 
 
 ANSWERED = {"role": "assistant", "content": [image_part()]}
@@ -120,6 +148,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "biased word": ({"logit_bias": {"red": 1}}, "logit_bias.red"),
     "strong bias": ({"logit_bias": {"5": 101}}, "logit_bias.5"),
     "more than the most": ({"max_tokens": 5, "min_tokens": 6}, "min_tokens"),
+    "two formats": (GRAMMARS[1][0] | GRAMMARS[6][0], "structured_outputs"),
+    "two constraints": ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
+    "text as schema": ({"structured_outputs": {"json": "{"}}, "structured_outputs"),
+    "large schema": ({"structured_outputs": {"regex": "a" * 65_537}}, "structured_outputs"),
+    "endless format": (GRAMMARS[1][0] | {"ignore_eos": True}, "ignore_eos"),
     "empty stop": ({"stop": ["a", ""]}, "stop.1"),
     "options without stream": ({"stream_options": {"include_usage": True}}, "stream_options"),
     "long text": ({"messages": user(text_part("x" * 100_001))}, "messages"),
