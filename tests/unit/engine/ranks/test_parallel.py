@@ -1,6 +1,7 @@
 """Several processes that share one model, over gloo on the CPU."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -13,14 +14,14 @@ from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions, RunnerName
-from service.engine.request import Request
+from service.engine.request import Grammar, Request
 from service.errors import DeviceError
 from service.media.decode import ImageLimits, LocalDecoder
 from service.native import native_engine
 from service.settings import Settings
 from tests.support.checkpoints import make_internvl
 from tests.unit.engine.ranks.test_group import SETUP, check_until_it_raises, gone, processes
-from tests.unit.engine.running import ask, by_generate, picture
+from tests.unit.engine.running import ask, by_generate, picture, running
 from tests.unit.engine.test_engine import answer, until
 
 pytestmark = pytest.mark.slow
@@ -76,11 +77,21 @@ def test_ranks_give_the_tokens_of_one_process(
     options = EngineOptions(runner=runner, prefill_tokens=40, slots=6)
     setup = replace(SETUP, size=size, directory=str(checkpoint), options=options)
     expected = [by_generate(whole, request) for request in requests()]
-    with processes(setup) as (engine, ranks):
+    steered = ask(
+        picture(3),
+        "?",
+        max_tokens=200,
+        presence_penalty=0.5,
+        grammar=Grammar("json_schema", '{"type": "array", "items": {"type": "boolean"}, "maxItems": 4}'),
+    )
+    with running(whole) as alone, processes(setup) as (engine, ranks):
         assert engine.describe().runner == ("fused" if runner == "auto" else "transformers")
         assert [completion.text for completion in answer(engine, *requests())] == expected
         asyncio.run(asyncio.wait_for(cancel_some(engine), SOAK_SECONDS))
         assert [completion.text for completion in answer(engine, *requests())] == expected
+        (one,), (found,) = (answer(an_engine, steered) for an_engine in (alone, engine))
+        assert found.text == one.text
+        json.loads(found.text)
         held, pids = ranks.held_bytes, [process.pid for process in ranks.processes]
         vision, every = (
             sum(parameter.numel() * parameter.element_size() for parameter in parameters)
