@@ -2,13 +2,37 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from time import monotonic
 
 from service.engine.detokenizer import Detokenizer
 from service.engine.feature_directory import KeptFeatures
-from service.engine.request import Completion, FinishReason, Request, Usage
+from service.engine.request import Completion, FinishReason, Request, Timings, Usage
 from service.engine.request_handle import RequestHandle
-from service.engine.timeline import Timeline
+from service.engine.sequence import RankTimeline
 from service.errors import ErrorCode, RequestError
+
+
+@dataclass(slots=True)
+class Timeline:
+    """The stages of a request: moments of ``time.monotonic()``; 0 for a stage that has not been reached."""
+
+    submitted: float = field(default_factory=monotonic)
+    preparing: float = 0.0
+    prepared: float = 0.0
+    rank: RankTimeline = field(default_factory=RankTimeline)
+
+    def timings(self, *, tokens: int, sharers: int) -> Timings:
+        """The stages of a request that ends now; `sharers` requests divide its computing time."""
+        rank = self.rank
+        return Timings(
+            queue=self.preparing - self.submitted,
+            preparation=self.prepared - self.preparing,
+            ready=max(0.0, rank.running - self.prepared),
+            prefill=rank.first_token - rank.running,
+            decode=monotonic() - rank.first_token,
+            compute=rank.compute / sharers,
+            tokens=tokens,
+        )
 
 
 @dataclass(eq=False)

@@ -21,7 +21,6 @@ from service.engine.ranks.messages import (
     StepFailed,
     ToPeer,
 )
-from service.engine.ranks.unpacking import unpack
 from service.engine.runner.protocol import Runner
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
@@ -207,7 +206,7 @@ def follow(local: LocalExecutor, leader: Leader, image_token: int | None) -> Non
         except EOFError:
             return
         if isinstance(message, Add):
-            sequences[message.number] = unpack(message, descriptor, image_token)
+            sequences[message.number] = message.sequence(descriptor, image_token)
         elif isinstance(message, Step):
             if not _computed(local, [_chunk(planned, sequences) for planned in message.chunks]):
                 leader.send(StepFailed(message.step))

@@ -5,13 +5,13 @@ soon need; the others wait as the bytes that came.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import monotonic
 
 from service.engine.answer import Answer, fault
-from service.engine.fair_queue import FairQueue
 from service.engine.preparation import Preparation, share_key
 from service.engine.ranks.messages import Add, Cancel, ToRank
 from service.engine.ranks.shared_memory import SharedMemory
@@ -133,3 +133,40 @@ class Intake:
         if answer.cancelled:  # meanwhile: a cancellation that came before its sequence was lost
             self._send(Cancel(answer.number), None)
             self.cancel(answer)
+
+
+class FairQueue:
+    """Answers to be prepared: of each client in the order of arrival, of different clients in turn.
+
+    So a client with one request waits for one of each other client at most, however many those have queued.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str, deque[Answer]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, answer: Answer) -> None:
+        """Queue an answer behind those of its client; a client that had none comes last."""
+        self._lines.setdefault(answer.request.client, deque()).append(answer)
+        self._length += 1
+
+    def popleft(self) -> Answer:
+        """The answer whose turn it is. Raises IndexError if there is none."""
+        if not self._lines:
+            raise IndexError("the queue is empty")
+        client = next(iter(self._lines))
+        line = self._lines.pop(client)
+        answer = line.popleft()
+        if line:
+            self._lines[client] = line
+        self._length -= 1
+        return answer
+
+    def keep(self, wanted: Callable[[Answer], bool]) -> None:
+        """Drop the answers that are not wanted any more; the others keep their turn."""
+        kept = {client: deque(filter(wanted, line)) for client, line in self._lines.items()}
+        self._lines = {client: line for client, line in kept.items() if line}
+        self._length = sum(map(len, self._lines.values()))

@@ -27,7 +27,6 @@ from service.engine.ranks.messages import (
     Stopped,
     ToRank,
 )
-from service.engine.ranks.unpacking import unpack
 from service.engine.sampling.grammar import Grammars
 from service.engine.sequence import Sequence
 from service.engine.stats import RankStats, StepCounters
@@ -101,7 +100,12 @@ class StepLoop:
         self._steps.add(self._step_began - began, len(self.batcher.running))
 
     def _stats(self) -> RankStats:
-        return dataclasses.replace(self.batcher.stats(), **dataclasses.asdict(self._steps))
+        return dataclasses.replace(
+            self.batcher.stats(),
+            steps=self._steps.steps,
+            step_seconds=self._steps.step_seconds,
+            step_sequences=self._steps.step_sequences,
+        )
 
     def _take_messages(self) -> None:
         while self._inbox:
@@ -162,7 +166,7 @@ class StepLoop:
         if isinstance(message, Add):
             if self.leading is not None:
                 self.leading.forward(message, descriptor)
-            self._inbox.append(self._constrained(unpack(message, descriptor, self.image_token)))
+            self._inbox.append(self._constrained(message.sequence(descriptor, self.image_token)))
         elif isinstance(message, Cancel | ResetCounters):
             self._inbox.append(message)
         else:

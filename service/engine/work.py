@@ -90,6 +90,8 @@ def _non_negative_fit(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
         if (solution >= 0).all() and explained > best * (1 + 1e-9):
             best, found = explained, np.zeros(3)
             found[list(used)] = solution
+            if len(used) == len(found):  # no solution with a part left out explains more
+                break
     parts: np.ndarray = found / scale
     return parts
 

@@ -11,7 +11,7 @@ from service.engine.attention.cache import Cache, CacheShape
 from service.engine.attention.protocol import LayerAttention
 from service.engine.attention.sdpa import SdpaAttention
 from service.engine.prompt.reading import Positions, Sight, causal
-from service.engine.runner.packed_forward import PackedForward
+from service.engine.runner.transformers_runner import PackedForward
 from tests.support.families import IMAGE, Prompt
 
 PAGE_TOKENS = 4
@@ -104,7 +104,8 @@ def job(forward: PackedForward, prompt: Prompt, limit: int) -> Job:
     return Job(
         prompt,
         limit,
-        forward.prompts.positions(prompt.ids, prompt.extra),
+        forward.prompts.positions(prompt.ids, prompt.extra)
+        or Positions(np.arange(len(prompt.ids)), np.asarray(0)),
         forward.prompts.sight(prompt.ids, prompt.extra),
         forward.prompts.features(prompt.extra) if "pixel_values" in prompt.extra else None,
     )

@@ -11,8 +11,7 @@ from transformers import (
 )
 
 from service.engine.checkpoint import json_file
-from service.engine.checkpoint.plan import Plan, config_from
-from service.engine.checkpoint.stops import generation_config, stop_ids
+from service.engine.checkpoint.plan import Plan, config_from, generation_config, stop_ids
 from service.engine.checkpoint.tokenizer import load_tokenizer, token_id
 from service.engine.prompt.internvl import ImageTokens, InternVLInputs
 from service.engine.prompt.jinja import JinjaTemplate

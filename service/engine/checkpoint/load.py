@@ -14,10 +14,9 @@ from service.engine.checkpoint.internvl import plan_internvl
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.checkpoint.original import plan_original
 from service.engine.checkpoint.other import plan_other
-from service.engine.checkpoint.plan import Plan
+from service.engine.checkpoint.plan import Plan, pad_id
 from service.engine.checkpoint.progress import size, timed
 from service.engine.checkpoint.source import locate
-from service.engine.checkpoint.stops import pad_id
 from service.engine.checkpoint.weights import load_weights, quiet
 from service.engine.device import free_bytes
 from service.errors import CheckpointError, DeviceError

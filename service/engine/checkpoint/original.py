@@ -8,8 +8,7 @@ from transformers import TokenizersBackend
 from service.engine.checkpoint.internvl import IMAGENET_MEAN, IMAGENET_STD, TOKENS
 from service.engine.checkpoint.original_config import tile_size, translate
 from service.engine.checkpoint.original_weights import OriginalInternVL
-from service.engine.checkpoint.plan import Plan, describing
-from service.engine.checkpoint.stops import generation_config, stop_ids
+from service.engine.checkpoint.plan import Plan, describing, generation_config, stop_ids
 from service.engine.checkpoint.tokenizer import load_tokenizer, token_id
 from service.engine.prompt.internvl import ImageTokens, InternVLInputs
 from service.engine.prompt.original import OriginalTemplate, template_of

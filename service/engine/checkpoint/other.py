@@ -13,8 +13,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from service.engine.checkpoint.plan import Plan, config_from
-from service.engine.checkpoint.stops import generation_config, stop_ids
+from service.engine.checkpoint.plan import Plan, config_from, generation_config, stop_ids
 from service.engine.checkpoint.tokenizer import load_tokenizer
 from service.engine.checkpoint.weights import quiet
 from service.engine.inputs import DecodedTurn

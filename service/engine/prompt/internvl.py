@@ -10,8 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from service.engine.inputs import DecodedTurn, KnownImage, ModelInputs
-from service.engine.prompt.markup import PromptTemplate
-from service.engine.prompt.shape import Shape, take_apart
+from service.engine.prompt.shape import PromptTemplate, Shape, take_apart
 from service.engine.prompt.skeleton import Skeleton
 from service.engine.prompt.vocabulary import Vocabulary
 from service.errors import ErrorCode, RequestError

@@ -9,8 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import TokenizersBackend
 
-from service.engine.prompt.markup import ImageSlot, Part, TextSlot
-from service.engine.prompt.shape import Kind, Shape
+from service.engine.prompt.shape import ImageSlot, Kind, Part, Shape, TextSlot
 from service.errors import ErrorCode, RequestError
 
 # A mark: private-use characters around a number, between blanks that no template writes. A template that

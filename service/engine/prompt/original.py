@@ -5,8 +5,7 @@ Source: ``conversation.py`` of https://github.com/OpenGVLab/InternVL.
 
 from dataclasses import dataclass, replace
 
-from service.engine.prompt.markup import ImageSlot, Part, TextSlot
-from service.engine.prompt.shape import Kind, Shape
+from service.engine.prompt.shape import ImageSlot, Kind, Part, Shape, TextSlot
 from service.engine.request import Role
 from service.errors import CheckpointError
 

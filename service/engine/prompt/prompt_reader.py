@@ -38,10 +38,10 @@ class PromptReader:
         """Whether there are prompts whose tokens see later ones."""
         return self._mask_config is not None
 
-    def positions(self, ids: Sequence[int], extra: Mapping[str, torch.Tensor]) -> Positions:
-        """Position ids of a prompt."""
+    def positions(self, ids: Sequence[int], extra: Mapping[str, torch.Tensor]) -> Positions | None:
+        """Position ids of a prompt; None where they are the places of the tokens."""
         if self._plain:
-            return Positions(np.arange(len(ids)), np.asarray(0))
+            return None
         tokens = torch.tensor([ids])
         known = {name: value for name, value in extra.items() if not name.startswith("pixel_")}
         known["attention_mask"] = torch.ones_like(tokens)

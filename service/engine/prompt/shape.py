@@ -1,8 +1,11 @@
-"""The shape of a conversation: who speaks, and where texts and images stand, without what they say."""
+"""The shape of a conversation: who speaks, and where texts and images stand, without what they say.
+
+A template turns a shape into its own markup, with slots for texts and images.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from service.engine.inputs import DecodedTurn, Picture
 from service.engine.request import Role
@@ -41,3 +44,35 @@ def take_apart(turns: Sequence[DecodedTurn]) -> Conversation:
                 kinds.append("text")
         shape.append((turn.role, tuple(kinds)))
     return Conversation(tuple(shape), tuple(texts), tuple(images))
+
+
+@dataclass(frozen=True, slots=True)
+class TextSlot:
+    """Where the user's text number `index` goes; the template may ask to strip blanks at its ends."""
+
+    index: int
+    strip_left: bool = False
+    strip_right: bool = False
+
+    def fill(self, texts: tuple[str, ...]) -> str:
+        """The text that stands here."""
+        text = texts[self.index]
+        if self.strip_left:
+            text = text.lstrip()
+        return text.rstrip() if self.strip_right else text
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSlot:
+    """Where the next image goes."""
+
+
+Part = str | TextSlot | ImageSlot
+
+
+class PromptTemplate(Protocol):
+    """Renders shapes. A `str` among the parts is the template's markup, in which special tokens count."""
+
+    def render(self, shape: Shape) -> list[Part]:
+        """The prompt up to the model's answer. Raises RequestError for a shape it cannot take."""
+        ...

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.engine.prompt.markup import ImageSlot, Part, TextSlot
+from service.engine.prompt.shape import ImageSlot, Part, TextSlot
 from service.engine.prompt.vocabulary import Vocabulary
 
 

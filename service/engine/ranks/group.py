@@ -65,7 +65,7 @@ class RankGroup:
         self.size = setup.size
         self.start_seconds = start_seconds
         self.held_bytes: dict[int, int] = {}
-        self._heard = time.monotonic()
+        self._silence = 0.0
         self._store = _store(setup.size) if setup.size > 1 else None
         port = self._store.port if self._store else 0
         pairs = [socket.socketpair() for _ in range(1, setup.size)]
@@ -100,7 +100,6 @@ class RankGroup:
                 if isinstance(message, Ready):
                     found[rank] = message
         self.held_bytes = {rank: ready.held_bytes for rank, ready in found.items()}
-        self._heard = time.monotonic()
         return found[0]
 
     def send(self, message: ToRank, descriptor: int | None = None) -> None:
@@ -109,18 +108,21 @@ class RankGroup:
 
     def receive(self, seconds: float) -> Progress | Beat | None:
         """What rank 0 has sent. Raises EngineStopped if a rank ended, says it will, or is silent."""
-        found = None
-        for rank, message in self._receive(seconds):
-            self._heard = time.monotonic()
+        found, began = None, time.monotonic()
+        messages = self._receive(seconds)
+        # Where all of the machine stands still, this process has not waited for long.
+        waited = min(time.monotonic() - began, 2 * seconds)
+        self._silence = 0.0 if messages else self._silence + waited
+        for rank, message in messages:
             if isinstance(message, Stopped):
                 raise EngineStopped(message.reason)
             if not isinstance(message, Progress | Beat):
                 raise EngineStopped(f"rank {rank} of {self.size} sent {type(message).__name__}")
             found = message
-        silence = time.monotonic() - self._heard
-        if silence > SILENCE_SECONDS:
+        if self._silence > SILENCE_SECONDS:
             raise EngineStopped(
-                f"the engine's process was silent for {silence:.0f} s; the limit is {SILENCE_SECONDS:.0f}"
+                f"the engine's process was silent for {self._silence:.0f} s; "
+                f"the limit is {SILENCE_SECONDS:.0f}"
             )
         return found
 

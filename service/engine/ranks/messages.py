@@ -14,10 +14,10 @@ import torch
 from service.engine.checkpoint.dtype import RequestedDtype
 from service.engine.options import EngineOptions
 from service.engine.prompt.reading import Positions, Sight
-from service.engine.ranks.shared_memory import Region
+from service.engine.ranks.shared_memory import Region, SharedMemory
 from service.engine.request import FinishReason, Sampling
+from service.engine.sequence import ImageInput, RankTimeline, Sequence
 from service.engine.stats import EngineDescription, RankStats
-from service.engine.timeline import RankTimeline
 from service.errors import StartupError
 
 
@@ -61,6 +61,35 @@ class Add:
     extra: Mapping[str, Region] = field(default_factory=dict)
     positions: Positions | None = None
     sight: Sight | None = None
+
+    def sequence(self, descriptor: int | None, image_token: int | None) -> Sequence:
+        """The sequence that is described, its tensors in the memory of `descriptor`, which is closed."""
+        regions = [image.tiles for image in self.images if image.tiles is not None]
+        read = iter(_tensors([*regions, *self.extra.values()], descriptor))
+        return Sequence(
+            self.sampling,
+            prompt=self.prompt.tolist(),
+            limit=self.limit,
+            number=self.number,
+            images=tuple(
+                ImageInput(image.key, None if image.tiles is None else next(read).numpy(), image.pages)
+                for image in self.images
+            ),
+            extra=dict(zip(self.extra, read, strict=True)),
+            image_positions=np.flatnonzero(self.prompt == image_token),
+            positions=self.positions,
+            sight=self.sight,
+        )
+
+
+def _tensors(regions: list[Region], descriptor: int | None) -> list[torch.Tensor]:
+    if descriptor is None:
+        return []
+    memory = SharedMemory(descriptor)
+    try:
+        return memory.tensors(regions)
+    finally:
+        memory.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,77 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
-from service.engine.attention.protocol import Attention
+from service.engine.attention.protocol import Attention, LayerAttention
 from service.engine.attention.sdpa import SdpaAttention
 from service.engine.attention.varlen import VarlenAttention, flash_serves
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import joined, normaliser_of, pixels
 from service.engine.prompt.reading import causal
-from service.engine.runner.attention_shape import context_limit
-from service.engine.runner.packed_forward import PackedForward
+from service.engine.runner.attention_shape import context_limit, observe
+from service.engine.runner.model_attention import attending
+from service.engine.runner.model_prompt import ModelPrompts
 from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
+
+
+class PackedForward:
+    """Runs the tokens of many sequences, one after the other, as one row of the model's batch.
+
+    Letters: S tokens of the batch, B sequences, P position axes, N image tokens, H text channels, F channels
+    of features, V vocabulary.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Look at the model. Raises CheckpointError for one that packed batches cannot serve."""
+        self.prompts = ModelPrompts(model)
+        self.layers = observe(model)
+        self._model: Any = model
+        self._text = model.config.get_text_config()
+
+    def __call__(
+        self,
+        ids: np.ndarray,
+        positions: np.ndarray,
+        last: np.ndarray,
+        attention: LayerAttention,
+        *,
+        features: torch.Tensor | None = None,
+        places: np.ndarray | None = None,
+    ) -> torch.Tensor:
+        """Logits [B, V] after the tokens at `last` [B].
+
+        `ids` is [S], `positions` [S] or [P, S]; `features` [N, F] go to `places` [N] among the tokens.
+        """
+        device, given = self._model.device, {}
+        if features is not None and places is not None and len(places):
+            given["mm_encoder_outputs"] = self.prompts.encoded(self._at_image_tokens(ids, features, places))
+        with attending(self._text, attention):
+            logits = self._model(
+                input_ids=torch.from_numpy(ids)[None].to(device),  # [1, S]
+                position_ids=torch.from_numpy(positions)[..., None, :].to(device),  # [1, S] or [P, 1, S]
+                use_cache=False,
+                logits_to_keep=torch.from_numpy(last).to(device),
+                return_dict=True,
+                **given,
+            ).logits  # [1, B, V]
+        return logits[0]  # type: ignore[no-any-return]
+
+    def _at_image_tokens(self, ids: np.ndarray, features: torch.Tensor, places: np.ndarray) -> torch.Tensor:
+        """A row of features for every image token: one that a model wrote itself is embedded as text is."""
+        token = self.prompts.image_token
+        tokens = np.flatnonzero(ids == token)
+        if len(tokens) == len(places):
+            return features
+        embedded = self._model.get_input_embeddings()(torch.tensor([token], device=features.device))  # [1, H]
+        rows = features.new_zeros(len(tokens), features.shape[1])
+        rows[:, : embedded.shape[1]] = embedded
+        rows[torch.from_numpy(np.searchsorted(tokens, places)).to(features.device)] = features
+        return rows
 
 
 class TransformersRunner:
@@ -88,7 +145,7 @@ class TransformersRunner:
         found = features_of(chunks)
         return self.forward(
             tokens_of(chunks),
-            np.concatenate([_positions(chunk) for chunk in chunks], -1),
+            _positions(chunks, batch),
             batch.last,
             self.attention.begin(batch),
             features=found.values if found else None,
@@ -118,7 +175,10 @@ def _seen(chunk: Chunk, window: int | None) -> tuple[np.ndarray, np.ndarray]:
     return sight.between(window, chunk.start, chunk.end)
 
 
-def _positions(chunk: Chunk) -> np.ndarray:
-    if chunk.sequence.positions is None:
-        raise RuntimeError("a prompt is read whose positions were not found")
-    return chunk.sequence.positions.between(chunk.start, chunk.end)
+def _positions(chunks: abc.Sequence[Chunk], batch: Batch) -> np.ndarray:
+    """Position ids [S] or [P, S]."""
+    own = [chunk.sequence.positions for chunk in chunks]
+    if not any(own):  # they are the places of the tokens
+        return batch.positions
+    found = [one.between(chunk.start, chunk.end) for one, chunk in zip(own, chunks, strict=True) if one]
+    return np.concatenate(found, -1)

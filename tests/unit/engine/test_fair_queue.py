@@ -3,7 +3,7 @@
 import pytest
 
 from service.engine.answer import Answer
-from service.engine.fair_queue import FairQueue
+from service.engine.intake import FairQueue
 from service.engine.request import Request, Sampling
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from service.engine.runner.attention_shape import context_limit, observe
-from service.engine.runner.packed_forward import PackedForward
+from service.engine.runner.transformers_runner import PackedForward
 from service.errors import CheckpointError
 from tests.support.families import FAMILIES, IMAGE, REFUSED, Family, Prompt, make, prompt
 from tests.support.packed import job, serve

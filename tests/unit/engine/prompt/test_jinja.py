@@ -3,7 +3,7 @@
 import pytest
 
 from service.engine.prompt.jinja import JinjaTemplate
-from service.engine.prompt.markup import ImageSlot, TextSlot
+from service.engine.prompt.shape import ImageSlot, TextSlot
 from service.errors import ErrorCode, RequestError
 from tests.support.checkpoints import CHAT_TEMPLATE, make_tokenizer
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.engine.prompt.markup import ImageSlot, TextSlot
 from service.engine.prompt.original import SENTENCE_2, SENTENCE_2_5, TEMPLATES, template_of
+from service.engine.prompt.shape import ImageSlot, TextSlot
 from service.errors import CheckpointError
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from service.engine.prompt.markup import Part, TextSlot
+from service.engine.prompt.shape import Part, TextSlot
 from service.engine.prompt.skeleton import Skeleton
 from service.engine.prompt.vocabulary import Vocabulary
 
