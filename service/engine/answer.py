@@ -99,3 +99,15 @@ class Answer:
 def fault() -> RequestError:
     """What a client gets for an error of the server."""
     return RequestError(ErrorCode.INTERNAL_ERROR, "the server failed on this request; its log says why")
+
+
+def not_ready() -> RequestError:
+    """What a client gets from an engine that ends."""
+    return RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")
+
+
+def failed() -> RequestError:
+    """What a client gets whose request was in progress when the engine failed."""
+    return RequestError(
+        ErrorCode.INTERNAL_ERROR, "the engine failed while it worked on this request; its log says why"
+    )

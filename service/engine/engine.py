@@ -8,25 +8,21 @@ import itertools
 import logging
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
-from service.engine.answer import Answer, fault
+from service.engine.answer import Answer, failed, fault, not_ready
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
-from service.engine.feature_directory import FeatureDirectory
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
-from service.engine.preparation import Preparation
-from service.engine.prompt.prompt_reader import PromptReader
-from service.engine.queue_limit import QueueLimit
 from service.engine.ranks.group import Ranks
-from service.engine.ranks.messages import Beat, Cancel, Progress, Ready, SequenceEnd
+from service.engine.ranks.messages import Beat, Cancel, Progress, SequenceEnd
 from service.engine.request import Request
 from service.engine.request_handle import RequestHandle, Update
 from service.engine.request_table import RequestTable
+from service.engine.start import Started, started
 from service.engine.stats import EngineDescription, EngineStats, RankStats
-from service.engine.warm_up import warm_up
-from service.errors import EngineStopped, ErrorCode, RequestError
+from service.errors import EngineStopped, RequestError
 from service.media.decode import ImageDecoder
 from service.media.tiles import Tiling
 
@@ -36,16 +32,6 @@ logger = logging.getLogger("capstan.engine")
 TICK_SECONDS = 0.05
 # How long a step may last if the options do not say. A CPU may need minutes for a large image.
 STALL_SECONDS = {"cuda": 8.0, "cpu": 300.0}
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """What an engine has once its ranks are ready."""
-
-    ready: Ready
-    intake: Intake
-    features: FeatureDirectory
-    queue_limit: QueueLimit
 
 
 class Engine:
@@ -59,7 +45,7 @@ class Engine:
         self.requests = RequestTable(options.slots + options.max_waiting)
         self._ranks = ranks
         self._decoder = decoder
-        self._started: _Started | None = None
+        self._started: Started | None = None
         self._thread = threading.Thread(target=self._follow, name="engine", daemon=True)
         self._closing = threading.Event()
         self._failure: str | None = None
@@ -75,39 +61,24 @@ class Engine:
         Raises StartupError if the model cannot be loaded, does not fit or does not run.
         """
         try:
-            self._started = self._start()
+            self._started = started(
+                self.loaded,
+                self._ranks,
+                self.requests,
+                decoder=self._decoder,
+                options=self.options,
+                refuse=self._refuse,
+            )
         except BaseException:
             self._ranks.close()
             raise
+        self._stats = self._started.stats
         self._thread.start()
-
-    def _start(self) -> _Started:
-        ready = self._ranks.wait_until_ready()
-        slots = ready.description.slots
-        features = FeatureDirectory(ready.feature_pages, ready.feature_page_bytes)
-        needs_reader = ready.description.runner == "transformers"
-        preparation = Preparation(
-            self.loaded,
-            self._decoder,
-            features,
-            context_length=ready.context_length,
-            reader=PromptReader(self.loaded.model) if needs_reader else None,
-        )
-        self._stats = warm_up(preparation, self._ranks)
-        intake = Intake(
-            preparation,
-            self.requests,
-            threads=self.options.preparation_threads,
-            ahead=slots,
-            send=self._ranks.send,
-            refuse=self._refuse,
-        )
-        return _Started(ready, intake, features, QueueLimit(self.requests, self.options, slots=slots))
 
     def close(self, timeout: float) -> None:
         """End ranks and threads, waiting `timeout` seconds at most; requests in progress are given up."""
         self._closing.set()
-        self._end(_not_ready())
+        self._end(not_ready())
         if self._started is not None:
             self._started.intake.close()
         self._ranks.close()
@@ -121,7 +92,7 @@ class Engine:
         What else is wrong with a request shows in its result.
         """
         if self._started is None:
-            raise _not_ready()
+            raise not_ready()
         handle = RequestHandle(self._cancel, deadline=request.deadline)
         answer = Answer(next(self._numbers), request)
         self.requests.open(answer, handle)
@@ -171,7 +142,7 @@ class Engine:
             **asdict(rank) | {"waiting": waiting},
         )
 
-    def _running(self) -> _Started:
+    def _running(self) -> Started:
         if self._started is None:
             raise EngineStopped("the engine has not been started")
         return self._started
@@ -193,7 +164,7 @@ class Engine:
     # -- in the thread that receives -------------------------------------------------------------------
 
     def _follow(self) -> None:
-        reason, intake = _not_ready(), self._running().intake
+        reason, intake = not_ready(), self._running().intake
         try:
             while not self._closing.is_set():
                 message = self._ranks.receive(TICK_SECONDS)
@@ -208,11 +179,11 @@ class Engine:
                     intake.feed()
         except EngineStopped as error:
             self._fail(str(error))
-            reason = _failed()
+            reason = failed()
         except Exception:
             logger.exception("the engine's thread has ended")
             self._fail("the engine's thread has failed")
-            reason = _failed()
+            reason = failed()
         finally:
             self._end(reason)
             self._ranks.close()
@@ -271,16 +242,6 @@ class Engine:
     def _end(self, reason: RequestError) -> None:
         """Refuse requests from now on, and end those in progress."""
         with self._delivering:
-            for handle in self.requests.close(_not_ready()):
+            for handle in self.requests.close(not_ready()):
                 self._deliveries.add(handle, Update(error=reason))
             self._deliveries.hand_over()
-
-
-def _not_ready() -> RequestError:
-    return RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")
-
-
-def _failed() -> RequestError:
-    return RequestError(
-        ErrorCode.INTERNAL_ERROR, "the engine failed while it worked on this request; its log says why"
-    )

@@ -26,6 +26,7 @@ class RankTimeline:
     first_token: float = 0.0
     compute: float = 0.0
 
+
 logger = logging.getLogger("capstan.engine")
 
 

@@ -1,25 +1,82 @@
-"""One small request before the first real one, so that no client waits for what is done only once."""
+"""From ranks that load a model to an engine that takes requests.
+
+One small request goes before the first real one, so that no client waits for what is done only once.
+"""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from service.engine.answer import Answer
+from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.feature_directory import FeatureDirectory
+from service.engine.intake import Intake
+from service.engine.options import EngineOptions
 from service.engine.preparation import Preparation
+from service.engine.prompt.prompt_reader import PromptReader
+from service.engine.queue_limit import QueueLimit
 from service.engine.ranks.group import Ranks
-from service.engine.ranks.messages import Progress, ResetCounters
+from service.engine.ranks.messages import Progress, Ready, ResetCounters
 from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.engine.request_table import RequestTable
 from service.engine.stats import RankStats
 from service.errors import EngineStopped, RequestError, StartupError
+from service.media.decode import ImageDecoder
 from service.media.tiles import TileSpec, cut
 
 TOKENS = 4
 SIDE = 1024  # pixels: enough for as many tiles as the model takes
 NUMBER = -1
 SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What an engine has once its ranks are ready; the counters begin with `stats`."""
+
+    ready: Ready
+    intake: Intake
+    features: FeatureDirectory
+    queue_limit: QueueLimit
+    stats: RankStats
+
+
+def started(
+    loaded: LoadedModel,
+    ranks: Ranks,
+    requests: RequestTable,
+    *,
+    decoder: ImageDecoder,
+    options: EngineOptions,
+    refuse: Callable[[Answer], None],
+) -> Started:
+    """Wait for the ranks, and run the model once.
+
+    Raises StartupError if the model cannot be loaded, does not fit or does not run.
+    """
+    ready = ranks.wait_until_ready()
+    slots = ready.description.slots
+    features = FeatureDirectory(ready.feature_pages, ready.feature_page_bytes)
+    preparation = Preparation(
+        loaded,
+        decoder,
+        features,
+        context_length=ready.context_length,
+        reader=PromptReader(loaded.model) if ready.description.runner == "transformers" else None,
+    )
+    stats = warm_up(preparation, ranks)
+    intake = Intake(
+        preparation,
+        requests,
+        threads=options.preparation_threads,
+        ahead=slots,
+        send=ranks.send,
+        refuse=refuse,
+    )
+    return Started(ready, intake, features, QueueLimit(requests, options, slots=slots), stats)
 
 
 def warm_up(preparation: Preparation, ranks: Ranks) -> RankStats:
