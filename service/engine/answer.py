@@ -1,12 +1,20 @@
 """The answer to a request, or to several equal ones, while it is being written."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from time import monotonic
 
 from service.engine.detokenizer import Detokenizer
 from service.engine.feature_directory import KeptFeatures
-from service.engine.request import Completion, FinishReason, Request, Timings, Usage
+from service.engine.request import (
+    Completion,
+    FinishReason,
+    Request,
+    SpelledLogprobs,
+    Timings,
+    TokenLogprobs,
+    Usage,
+)
 from service.engine.request_handle import RequestHandle
 from service.engine.sequence import RankTimeline
 from service.errors import ErrorCode, RequestError
@@ -52,6 +60,8 @@ class Answer:
     prompt_tokens: int = 0
     image_tiles: int = 0
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[SpelledLogprobs] = field(default_factory=list)
+    spell: Callable[[int], bytes] = lambda _: b""
     detokenizer: Detokenizer | None = None
     finish: FinishReason | None = None
     error: RequestError | None = None
@@ -63,7 +73,12 @@ class Answer:
         """Whether no more text is needed."""
         return self.finish is not None or self.error is not None or self.cancelled
 
-    def take(self, tokens: list[int], finish: FinishReason | None = None) -> None:
+    def take(
+        self,
+        tokens: list[int],
+        finish: FinishReason | None = None,
+        logprobs: list[TokenLogprobs] | None = None,
+    ) -> None:
         """Append tokens, and spell out what is read; what comes after a stop string is dropped."""
         text = self.detokenizer
         if text is None or self.done:
@@ -80,6 +95,9 @@ class Answer:
         if finish is not None:
             text.finish()
         self.finish = FinishReason.STOP if text.stopped else finish
+        if logprobs:
+            left = len(self.tokens) - len(self.logprobs)  # no more than up to a stop string
+            self.logprobs += [_spelled(one, self.spell) for one in logprobs[:left]]
 
     @property
     def usage(self) -> Usage:
@@ -92,8 +110,14 @@ class Answer:
             text=self.detokenizer.text if self.detokenizer else "",
             finish_reason=self.finish or FinishReason.STOP,
             usage=self.usage,
+            logprobs=tuple(self.logprobs),
             timings=self.timeline.timings(tokens=len(self.tokens), sharers=sharers),
         )
+
+
+def _spelled(one: TokenLogprobs, spell: Callable[[int], bytes]) -> SpelledLogprobs:
+    top = tuple((spell(token), logprob) for token, logprob in one.top)
+    return SpelledLogprobs(spell(one.token), one.logprob, top)
 
 
 def fault() -> RequestError:

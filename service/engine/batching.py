@@ -10,6 +10,7 @@ import torch
 
 from service.engine.executor import Executor
 from service.engine.pages import PageTable, page_hashes
+from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.sampler import NOT_A_TOKEN, generator_of, sample
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
@@ -150,6 +151,7 @@ class ContinuousBatcher:
             sequences = [chunks[index].sequence for index in ended]
             logits = logits if len(ended) == len(chunks) else logits[ended]
             tokens = sample(logits, sequences, self.stop_ids).tolist()
+            likely = logprobs(logits, sequences, tokens)
         except torch.AcceleratorError as error:
             raise EngineStopped(f"the device has failed: {error}") from error
         except EngineStopped:
@@ -159,12 +161,12 @@ class ContinuousBatcher:
             return False
         for chunk in chunks:
             self._note(chunk)
-        for sequence, token in zip(sequences, tokens, strict=True):
+        for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
             if token == NOT_A_TOKEN:
                 logger.error("the logits of a request are not numbers")
                 sequence.failed = True
             else:
-                sequence.take(token, self.stop_ids)
+                sequence.take(token, self.stop_ids, likely.get(row))
         return True
 
     def _note(self, chunk: Chunk) -> None:

@@ -21,8 +21,9 @@ class Deliveries:
         available = text.available
         for handle in readers:
             if available > handle.given:
-                self.add(handle, Update(piece=text.text[handle.given : available]))
-                handle.given = available
+                logprobs = tuple(answer.logprobs[handle.given_logprobs :])
+                self.add(handle, Update(piece=text.text[handle.given : available], logprobs=logprobs))
+                handle.given, handle.given_logprobs = available, len(answer.logprobs)
 
     def add_end(self, answer: Answer, handles: Iterable[RequestHandle]) -> None:
         """Queue the end of an answer for all that waited for it."""

@@ -199,19 +199,20 @@ class Engine:
             answer = intake.sent.get(number)
             if answer is None or number in ends:
                 continue
-            answer.take(tokens)
+            answer.take(tokens, logprobs=progress.logprobs.get(number))
             if not answer.done:
                 self._deliveries.add_text(answer)
             else:  # at a stop string; the answer ends once its sequence has
                 self._ranks.send(Cancel(number))
         for end in progress.ended:
             if (answer := intake.end(end.number)) is not None:
-                self._finish(answer, end, progress.tokens.get(end.number, []))
+                self._finish(answer, end, progress)
 
-    def _finish(self, answer: Answer, end: SequenceEnd, tokens: list[int]) -> None:
+    def _finish(self, answer: Answer, end: SequenceEnd, progress: Progress) -> None:
         """End an answer whose sequence has ended, with its last tokens."""
         answer.timeline.rank = end.timeline
-        answer.take(tokens, end.finish)
+        tokens = progress.tokens.get(end.number, [])
+        answer.take(tokens, end.finish, progress.logprobs.get(end.number))
         if answer.finish is None:
             answer.error = fault()
         self._running().features.settle(answer.kept, computed=answer.finish is not None)

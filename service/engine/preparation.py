@@ -78,6 +78,7 @@ class Preparation:
             list(self._turns(request, iter(known))), max_tiles=request.max_tiles
         )
         answer.prompt_tokens, answer.image_tiles = len(inputs.input_ids), inputs.image_tiles
+        answer.spell = self.grammars.spell
         answer.detokenizer = Detokenizer(self.loaded.tokenizer, request.sampling.stop)
         limit = allowed(answer.prompt_tokens, request, self.context_length)
         tensors = [*map(torch.from_numpy, inputs.tiles), *inputs.extra.values()]

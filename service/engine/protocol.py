@@ -6,7 +6,7 @@ Imports no torch, which a replica in front of another server does without.
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from service.engine.request import Completion, Request, Usage
+from service.engine.request import Completion, Request, SpelledLogprobs, Usage
 from service.engine.stats import EngineDescription, EngineStats
 from service.media.tiles import Tiling
 
@@ -24,6 +24,10 @@ class Handle(Protocol):
 
     def stream(self) -> AsyncIterator[str]:
         """The text piece by piece, as it comes; afterwards `completion` is set. Raises as `result` does."""
+        ...
+
+    def take_logprobs(self) -> list[SpelledLogprobs]:
+        """Those of a stream that have come since the last call."""
         ...
 
     def cancel(self) -> None:

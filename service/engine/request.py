@@ -48,7 +48,8 @@ class Sampling:
     """How tokens are chosen and when to stop. Temperature 0 is greedy: top_p, top_k, min_p, seed are unused.
 
     Before `min_tokens` neither a stop token nor a stop string ends the answer; with `ignore_eos` no stop
-    token does. `logit_bias` pairs token ids with what is added to their logits.
+    token does. `top_logprobs` of the likeliest tokens are reported with each (None: not even its own).
+    `logit_bias` pairs token ids with what is added to their logits.
     """
 
     max_tokens: int
@@ -65,6 +66,7 @@ class Sampling:
     min_tokens: int = 0
     ignore_eos: bool = False
     grammar: Grammar | None = None
+    top_logprobs: int | None = None
 
     @property
     def adjusts(self) -> bool:
@@ -96,6 +98,24 @@ class Request:
     shorten: bool = False
     client: str = ""
     passed: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """The log probability of a token of an answer, and the likeliest `top` ones at its place, by token id."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SpelledLogprobs:
+    """The same with the bytes of the tokens."""
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
 
 
 class FinishReason(StrEnum):
@@ -146,3 +166,4 @@ class Completion:
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
+    logprobs: tuple[SpelledLogprobs, ...] = ()

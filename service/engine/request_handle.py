@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from service.engine.request import Completion, Usage
+from service.engine.request import Completion, SpelledLogprobs, Usage
 from service.errors import RequestError
 
 
@@ -13,6 +13,7 @@ class Update:
     """What has happened to a request: more text, and at the end its completion or error."""
 
     piece: str = ""
+    logprobs: tuple[SpelledLogprobs, ...] = ()
     completion: Completion | None = None
     error: RequestError | None = None
 
@@ -39,6 +40,9 @@ class RequestHandle:
         self.given = 0
         self.cancelled = False
         self._cancel = cancel
+        self.given_logprobs = 0
+        self._logprobs: list[SpelledLogprobs] = []  # received, but not taken yet
+        self._taken_logprobs = 0
         self._text = ""  # received, but not given out yet
         self._reader: asyncio.Future[None] | None = None
         self._final: asyncio.Future[Update] = self.loop.create_future()
@@ -80,6 +84,15 @@ class RequestHandle:
         finally:
             self.cancel()
 
+    def take_logprobs(self) -> list[SpelledLogprobs]:
+        """Those that have come since the last call, for a reader of the stream."""
+        if self.completion is not None:
+            found = list(self.completion.logprobs[self._taken_logprobs :])
+        else:
+            found, self._logprobs = self._logprobs, []
+        self._taken_logprobs += len(found)
+        return found
+
     def cancel(self) -> None:
         """Give the request up, on the event loop; does nothing once it has ended."""
         if not self.cancelled and not self._final.done():
@@ -96,6 +109,7 @@ class RequestHandle:
             self._final.set_result(update)
         elif self.streamed:
             self._text += update.piece
+            self._logprobs += update.logprobs
         self._wake_reader()
 
     def _wake_reader(self) -> None:

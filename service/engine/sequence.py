@@ -12,7 +12,7 @@ import torch
 from llguidance import LLMatcher
 
 from service.engine.prompt.reading import Positions, Sight
-from service.engine.request import FinishReason, Sampling
+from service.engine.request import FinishReason, Sampling, TokenLogprobs
 
 
 @dataclass(slots=True)
@@ -68,6 +68,7 @@ class Sequence:
     page_hashes: list[bytes] = field(default_factory=list)
     filled: int = 0
     answer: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     generator: Random | None = None
     matcher: LLMatcher | None = None
     finish: FinishReason | None = None
@@ -113,7 +114,7 @@ class Sequence:
             return self.answer[start - first : end - first]
         return self.prompt[start:end] + self.answer[: max(0, end - first)]
 
-    def take(self, token: int, stop_ids: frozenset[int]) -> None:
+    def take(self, token: int, stop_ids: frozenset[int], logprobs: TokenLogprobs | None = None) -> None:
         """Append the next token, and see whether the answer ends here."""
         self.timeline.first_token = self.timeline.first_token or monotonic()
         if self.matcher is not None and self.matcher.is_error():  # it is too much work from here on
@@ -122,6 +123,8 @@ class Sequence:
             self.finish = FinishReason.STOP
         else:
             self._append(token)
+            if logprobs is not None:
+                self.logprobs.append(logprobs)
         if self.failed:
             logger.error("the grammar of a request could not be followed")
 

@@ -27,6 +27,7 @@ from service.engine.ranks.messages import (
     Stopped,
     ToRank,
 )
+from service.engine.request import TokenLogprobs
 from service.engine.sampling.grammar import Grammars
 from service.engine.sequence import Sequence
 from service.engine.stats import RankStats, StepCounters
@@ -123,9 +124,12 @@ class StepLoop:
     def _report(self) -> None:
         """Send what the step has changed, if anything."""
         ended, tokens, begun = self.batcher.retire(), dict[int, list[int]](), list[int]()
+        likely = dict[int, list[TokenLogprobs]]()
         for sequence in (*ended, *self.batcher.running):
             if len(sequence.answer) > sequence.reported and not sequence.cancelled:
                 tokens[sequence.number] = sequence.answer[sequence.reported :]
+                if sequence.logprobs:
+                    likely[sequence.number] = sequence.logprobs[sequence.reported :]
                 sequence.reported = len(sequence.answer)
             if not sequence.begun and not sequence.holds_images:
                 sequence.begun = True
@@ -136,7 +140,7 @@ class StepLoop:
             ends = tuple(
                 SequenceEnd(sequence.number, sequence.finish, sequence.timeline) for sequence in ended
             )
-            self._send(Progress(tokens, tuple(begun), ends, self._stats()))
+            self._send(Progress(tokens, tuple(begun), ends, self._stats(), likely))
 
     # -- in the thread that reads messages -------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import aiohttp
 
-from service.engine.request import Completion, FinishReason, Request, Timings, Usage
+from service.engine.request import Completion, FinishReason, Request, SpelledLogprobs, Timings, Usage
 from service.external import refusals
 from service.external.answers import Chunk, NonsenseError, Whole, chunk, document, whole
 from service.external.event_lines import EventTooLong, event_data
@@ -86,6 +86,10 @@ class ForwardedRequest:
             self._end(error)
             raise
         self._end(None)
+
+    def take_logprobs(self) -> list[SpelledLogprobs]:
+        """None: the other server's chunks have them."""
+        return []
 
     def cancel(self) -> None:
         """See `service.engine.protocol.Handle`. The other server sees its connection end."""

@@ -67,6 +67,8 @@ class PayloadBuilder:
             "min_p": sampling.min_p or None,
             "min_tokens": sampling.min_tokens or None,
             "ignore_eos": sampling.ignore_eos or None,
+            "logprobs": None if sampling.top_logprobs is None else True,
+            "top_logprobs": sampling.top_logprobs or None,
             **_constraint(sampling.grammar),
         }
         fields |= {name: value for name, value in optional.items() if value is not None}

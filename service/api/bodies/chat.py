@@ -129,6 +129,8 @@ def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, A
         raise validation_error(error, document) from None
     if fields.stream_options is not None and not fields.stream:
         raise _invalid("stream_options needs stream: true; set it, or leave stream_options out")
+    if fields.top_logprobs and not fields.logprobs:
+        raise _invalid("top_logprobs needs logprobs: true; set it, or leave top_logprobs out", "top_logprobs")
     if fields.ignore_eos and (fields.response_format or fields.structured_outputs):
         raise _invalid("ignore_eos goes on after the end that a format asks for; leave it out", "ignore_eos")
     if None not in (fields.max_tokens, fields.max_completion_tokens):
@@ -186,6 +188,7 @@ def _sampling(body: ChatBody, defaults: GenerationDefaults, settings: Settings) 
         min_p=fields.min_p or 0.0,
         min_tokens=fields.min_tokens or 0,
         ignore_eos=bool(fields.ignore_eos),
+        top_logprobs=(fields.top_logprobs or 0) if fields.logprobs else None,
         grammar=grammar_of(fields.response_format, fields.structured_outputs, settings),
     )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from time import time
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -13,7 +14,7 @@ from service.api.bodies.chat import ChatBody, engine_request, read_chat_body
 from service.api.openapi.operations import CHAT
 from service.api.request_state import RequestState, state_of
 from service.api.routes.event_stream import AnswerStream, EventStream, event
-from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice
+from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice, ChoiceLogprobs
 from service.engine.request import Completion, Usage
 from service.errors import RequestError
 from service.external.answers import Chunk, Whole
@@ -37,7 +38,7 @@ async def create_chat_completion(request: Request) -> Response:
     charge(request, images=len(body.images), model=body.fields.model or backend.settings.public_name)
     handle = backend.engine.submit(await engine_request(body, backend, state))
     state.asked.append((handle, len(body.images)))
-    answer = Answer(state, backend, images=len(body.images))
+    answer = Answer(state, backend, images=len(body.images), logprobs=bool(body.fields.logprobs))
     try:
         if isinstance(handle, ForwardedRequest):
             return await _forwarded(request, handle, answer, body)
@@ -73,9 +74,10 @@ def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
 class Answer:
     """One answer, whole or in chunks that share an `id`."""
 
-    def __init__(self, state: RequestState, backend: Backend, *, images: int) -> None:
+    def __init__(self, state: RequestState, backend: Backend, *, images: int, logprobs: bool) -> None:
         self.state = state
         self.images = images
+        self.logprobs = logprobs
         self.request_id = state.request_id
         self.id = f"chatcmpl-{self.request_id}"
         self.created = int(time())
@@ -85,7 +87,9 @@ class Answer:
         """The answer as one document."""
         self.state.answered(completion, images=self.images)
         choice = Choice(
-            message=AnswerMessage(content=completion.text), finish_reason=completion.finish_reason.value
+            message=AnswerMessage(content=completion.text),
+            logprobs=ChoiceLogprobs.of(completion.logprobs) if self.logprobs else None,
+            finish_reason=completion.finish_reason.value,
         )
         return ChatCompletion(
             id=self.id,
@@ -121,18 +125,27 @@ class Answer:
         """The answer as server-sent events, each a `ChatChunk`."""
         yield self._chunk({"role": "assistant", "content": ""})
         async for piece in text:
-            yield self._chunk({"content": piece})
+            yield self._chunk({"content": piece}, logprobs=self._new_logprobs(text))
         completion = text.handle.completion
         if completion is not None:
             self.state.answered(completion, images=self.images)
-            yield self._chunk({}, completion.finish_reason.value)
+            yield self._chunk({}, completion.finish_reason.value, logprobs=self._new_logprobs(text))
             if include_usage:
                 yield self._usage_event(completion)
         yield event(DONE)
 
-    def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    def _new_logprobs(self, text: AnswerStream[str]) -> dict[str, Any] | None:
+        found = text.handle.take_logprobs() if self.logprobs else []
+        return ChoiceLogprobs.of(found).model_dump() if found else None
+
+    def _chunk(
+        self,
+        delta: dict[str, str],
+        finish_reason: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+    ) -> bytes:
         # A plain dict: there is one per token, and a pydantic model costs twice as much.
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._event({"choices": [choice]})
 
     def _usage_event(self, completion: Completion) -> bytes:

@@ -211,6 +211,10 @@ class ChatRequest(BaseModel):
     ignore_eos: Annotated[
         bool | None, Field(description="Write max_tokens tokens, whatever the model says. For benchmarks.")
     ] = None
+    logprobs: Annotated[bool | None, Field(description="Say how likely each token of the answer was.")] = None
+    top_logprobs: Annotated[
+        int | None, Field(ge=0, le=20, description="And so many of the likeliest tokens; needs `logprobs`.")
+    ] = None
     response_format: Annotated[
         ResponseFormat | None, Field(description="Answer in JSON, which may have to match a schema.")
     ] = None

@@ -3,9 +3,12 @@
 Source: OpenAI's API reference, "The chat completion object" and "The chat completion chunk object".
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from service.engine.request import SpelledLogprobs
 
 
 class ChatUsage(BaseModel):
@@ -25,12 +28,48 @@ class AnswerMessage(BaseModel):
     refusal: None = None
 
 
+class TopLogprob(BaseModel):
+    """A token, and how likely it was."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob):
+    """A token of the answer, with the likeliest ones at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+    @classmethod
+    def of(cls, found: SpelledLogprobs) -> "TokenLogprob":
+        """Convert the engine's."""
+        top = [
+            TopLogprob(token=token.decode(errors="replace"), logprob=logprob, bytes=list(token))
+            for token, logprob in found.top
+        ]
+        token = found.token.decode(errors="replace")
+        return cls(token=token, logprob=found.logprob, bytes=list(found.token), top_logprobs=top)
+
+
+class ChoiceLogprobs(BaseModel):
+    """How likely the tokens of the answer were, before temperature and penalties."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+    @classmethod
+    def of(cls, found: Iterable[SpelledLogprobs]) -> "ChoiceLogprobs":
+        """Convert the engine's."""
+        return cls(content=list(map(TokenLogprob.of, found)))
+
+
 class Choice(BaseModel):
     """The only answer."""
 
     index: Literal[0] = 0
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: Literal["stop", "length"]
 
 
@@ -90,7 +129,7 @@ class ChunkChoice(BaseModel):
 
     index: Literal[0] = 0
     delta: Delta
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: Literal["stop", "length"] | None = None
 
 

@@ -15,7 +15,7 @@ from service.engine.checkpoint.dtype import RequestedDtype
 from service.engine.options import EngineOptions
 from service.engine.prompt.reading import Positions, Sight
 from service.engine.ranks.shared_memory import Region, SharedMemory
-from service.engine.request import FinishReason, Sampling
+from service.engine.request import FinishReason, Sampling, TokenLogprobs
 from service.engine.sequence import ImageInput, RankTimeline, Sequence
 from service.engine.stats import EngineDescription, RankStats
 from service.errors import StartupError
@@ -140,14 +140,15 @@ class SequenceEnd:
 class Progress:
     """What has happened since the last one.
 
-    `tokens` are the new ones, by sequence. Sequences that have `begun` need their images no more: their
-    features are in the pages that were given to them.
+    `tokens` are the new ones, by sequence; some have `logprobs`, too. Sequences that have `begun` need their
+    images no more: their features are in the pages that were given to them.
     """
 
     tokens: Mapping[int, list[int]]
     begun: tuple[int, ...]
     ended: tuple[SequenceEnd, ...]
     stats: RankStats
+    logprobs: Mapping[int, list[TokenLogprobs]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import normaliser_of, pixels
+from service.engine.request import TokenLogprobs
+from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.sampler import generator_of, sample
 from service.engine.sequence import Sequence
 from service.engine.stats import RankStats
@@ -102,10 +104,12 @@ class GenerateBatcher:
             self._prefilled += len(sequence.prompt)
             sequence.images, sequence.extra = (), {}
 
+        chooser = _Chooser(batch, self.loaded.stop_ids)
+
         def take(tokens: list[int]) -> list[bool]:
-            for sequence, token in zip(batch, tokens, strict=True):
+            for row, (sequence, token) in enumerate(zip(batch, tokens, strict=True)):
                 if not sequence.done:
-                    sequence.take(token, self.loaded.stop_ids)
+                    sequence.take(token, self.loaded.stop_ids, chooser.likely.get(row))
                     self._decoded += 1
             between()
             return [sequence.done for sequence in batch]
@@ -120,7 +124,7 @@ class GenerateBatcher:
             use_cache=True,
             pad_token_id=self.loaded.pad_id,
             eos_token_id=NO_TOKEN,  # the criteria below end a row: some requests go on after a stop token
-            logits_processor=LogitsProcessorList([_Chooser(batch, self.loaded.stop_ids)]),
+            logits_processor=LogitsProcessorList([chooser]),
             stopping_criteria=StoppingCriteriaList([_Follower(take)]),
         )
 
@@ -131,10 +135,12 @@ class _Chooser(LogitsProcessor):
     def __init__(self, batch: abc.Sequence[Sequence], stop_ids: frozenset[int]) -> None:
         self.batch = list(batch)
         self.stop_ids = stop_ids
+        self.likely: dict[int, TokenLogprobs] = {}
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
         """Scores [B, V] with the chosen token above all others."""
         chosen = sample(scores, self.batch, self.stop_ids)  # [B]
+        self.likely = logprobs(scores, self.batch, chosen.tolist())
         scores[torch.arange(len(self.batch), device=scores.device), chosen] = torch.inf
         return scores
 

@@ -54,11 +54,19 @@ class Grammars:
             self._compiled.move_to_end(grammar)
             return found.deep_copy()
 
-    def _compile(self, grammar: Grammar) -> LLMatcher:
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token, which may be a part of a character."""
+        with self._lock:
+            return bytes(self._read().decode_bytes([token]))
+
+    def _read(self) -> LLTokenizer:
         if self._vocabulary is None:  # takes up to a second, which models without such requests are spared
             self._vocabulary = from_tokenizer(self._tokenizer, eos_token=self._stop_ids)
+        return self._vocabulary
+
+    def _compile(self, grammar: Grammar) -> LLMatcher:
         try:
-            matcher = LLMatcher(self._vocabulary, _source(grammar), log_level=0, limits=LIMITS)
+            matcher = LLMatcher(self._read(), _source(grammar), log_level=0, limits=LIMITS)
             error = matcher.get_error()
         except ValueError as refusal:  # too deep, or no JSON
             error = str(refusal)

@@ -112,6 +112,7 @@ def test_sampling_parameters_are_forwarded(client: TestClient, server: FakeEngin
     [
         {"presence_penalty": 0.5, "frequency_penalty": -0.5, "logit_bias": {"7": 2.0}},
         {"min_p": 0.1, "min_tokens": 3, "ignore_eos": True},
+        {"logprobs": True, "top_logprobs": 2},
         {"structured_outputs": {"regex": "[ab]+"}},
         {"structured_outputs": {"choice": ["a", "b"]}},
         {

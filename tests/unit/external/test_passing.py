@@ -16,7 +16,7 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 def test_nothing_is_passed_by_default(client: TestClient, server: FakeEngine) -> None:
     """Without the setting, a parameter that we do not know is refused by name."""
-    response = ask(client, "describe", logprobs=True)
+    response = ask(client, "describe", reasoning_effort="low")
     assert response.json()["error"]["code"] == "unsupported_parameter"
     assert server.bodies == []
 

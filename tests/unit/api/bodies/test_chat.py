@@ -38,11 +38,12 @@ def test_every_sampling_parameter_reaches_the_engine(client: TestClient, engine:
         "max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "seed": 11,
         "stop": ["a", "b"], "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": -1,
         "logit_bias": {"17": -100, "3": 2.5}, "min_p": 0.1, "min_tokens": 4, "ignore_eos": True,
+        "logprobs": True, "top_logprobs": 2,
     }  # fmt: skip
     assert ask(client, **fields).status_code == 200
     biases = ((17, -100.0), (3, 2.5))
     assert engine.asked[-1].sampling == Sampling(
-        7, 0.5, 0.9, 40, 11, ("a", "b"), 1.2, 0.3, -1.0, biases, 0.1, 4, ignore_eos=True
+        7, 0.5, 0.9, 40, 11, ("a", "b"), 1.2, 0.3, -1.0, biases, 0.1, 4, ignore_eos=True, top_logprobs=2
     )
     assert not engine.asked[-1].shorten
     assert ask(client, max_tokens=3, stop="x").status_code == 200
@@ -73,12 +74,12 @@ def test_takes_parameters_that_change_nothing(client: TestClient) -> None:
 
 UNSUPPORTED: dict[str, Any] = {
     "audio": {"voice": "x"}, "function_call": {"name": "f"},
-    "functions": [{"name": "f"}], "logprobs": True, "metadata": {"a": "b"},
+    "functions": [{"name": "f"}], "metadata": {"a": "b"},
     "modalities": ["text", "audio"], "moderation": {"model": "x"}, "n": 2, "parallel_tool_calls": "yes",
     "prediction": {"type": "content", "content": "x"}, "prompt_cache_key": "x",
     "prompt_cache_options": {"a": 1}, "prompt_cache_retention": "24h", "reasoning_effort": "low",
     "safety_identifier": "x", "service_tier": "priority",
-    "store": True, "tool_choice": "required", "tools": [{"type": "function"}], "top_logprobs": 3,
+    "store": True, "tool_choice": "required", "tools": [{"type": "function"}],
     "user": "me", "verbosity": "low", "web_search_options": {},
 }  # fmt: skip
 
@@ -153,6 +154,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "text as schema": ({"structured_outputs": {"json": "{"}}, "structured_outputs"),
     "large schema": ({"structured_outputs": {"regex": "a" * 65_537}}, "structured_outputs"),
     "endless format": (GRAMMARS[1][0] | {"ignore_eos": True}, "ignore_eos"),
+    "top without logprobs": ({"top_logprobs": 2}, "top_logprobs"),
     "empty stop": ({"stop": ["a", ""]}, "stop.1"),
     "options without stream": ({"stream_options": {"include_usage": True}}, "stream_options"),
     "long text": ({"messages": user(text_part("x" * 100_001))}, "messages"),
