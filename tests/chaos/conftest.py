@@ -15,9 +15,9 @@ VALUES = (HERE.parent / "e2e" / "rollout_values.yaml", HERE / "values.yaml")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test of this folder that needs the cluster."""
+    """Mark each test of this folder."""
     for item in items:
-        if HERE in item.path.parents and "target" in getattr(item, "fixturenames", []):
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.chaos)
 
 

@@ -23,7 +23,7 @@ WARM_UP_S = 12.0
 AFTERWARDS_S = 10.0
 KILL = """for process in /proc/[0-9]*; do
   grep -qs "{pattern}" $process/{file} && kill -9 ${{process#/proc/}} && echo $process
-done"""
+done; true"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Target:
     @contextmanager
     def under_load(self, fault: str, *, afterwards_s: float = AFTERWARDS_S) -> Iterator[Report]:
         """A steady load before, during and for some seconds after what the `with` block does."""
-        load = Load(self.site.address, self.site.host, self.site.key, SEEDS, UPLOADS_S)
+        load = Load(self.site.address, self.site.host, self.site.key, seeds=SEEDS, uploads_s=UPLOADS_S)
         report = Report(fault, load)
         with load:
             time.sleep(WARM_UP_S)
