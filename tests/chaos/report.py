@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,23 +16,32 @@ SLACK_S = 0.5
 
 @dataclass
 class Report:
-    """A fault, the load that it met, and the moments at which something was done.
+    """A fault, the load that it met, and when something was done: from and until, in seconds since the epoch.
 
     `back_s` are the seconds until what was lost was back.
     """
 
     fault: str
     load: Load
-    moments: list[float] = field(default_factory=list)
+    done: list[tuple[float, float]] = field(default_factory=list)
     back_s: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def doing(self) -> Iterator[None]:
+        """Note when the `with` block does something."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self.done.append((began, time.time()))
 
     def now(self) -> None:
         """Note that something is done now."""
-        self.moments.append(time.time())
+        self.done.append((time.time(), time.time()))
 
     def back(self) -> None:
         """Note that what was lost is back."""
-        self.back_s.append(time.time() - self.moments[-1])
+        self.back_s.append(time.time() - self.done[-1][1])
 
     @property
     def failed(self) -> list[Asked]:
@@ -39,11 +50,11 @@ class Report:
 
     @property
     def failed_later(self) -> list[str]:
-        """The requests that failed and were in flight at none of the moments."""
+        """The requests that failed although they were not in flight when something was done."""
         return [
             str(each)
             for each in self.failed
-            if not any(each.began - SLACK_S <= moment <= each.ended for moment in self.moments)
+            if not any(each.began - SLACK_S <= end and each.ended >= start for start, end in self.done)
         ]
 
     def write(self) -> None:
@@ -53,7 +64,7 @@ class Report:
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "requests": len(self.load.asked),
             "failed": len(self.failed),
-            "in flight": [len(self.load.in_flight(moment)) for moment in self.moments],
+            "in flight": [len(self.load.in_flight(end)) for _, end in self.done],
             "failed later": len(self.failed_later),
             "back after s": [round(seconds) for seconds in self.back_s],
             "failures": [str(each) for each in self.failed],

@@ -15,8 +15,8 @@ def test_head_pod_is_deleted(target: Target) -> None:
     head, replicas, proxies = target.head(), target.replicas(), target.proxies()
     workers = {pod["status"]["podIP"] for pod in target.workers()}
     with target.under_load("head pod deleted") as report:
-        report.now()
-        target.delete(head)
+        with report.doing():
+            target.delete(head)
         until(
             "another head",
             target.heads,

@@ -18,8 +18,8 @@ def test_replica_is_killed(target: Target) -> None:
     victim = target.worker()
     lost = target.replicas(on=_address(target, victim))
     with target.under_load("kill -9 of a replica") as report:
-        report.now()
-        target.kill(victim, "ray::[S]erveReplica")
+        with report.doing():
+            target.kill(victim, "ray::[S]erveReplica")
         target.wait_until_replaced(lost, target.replicas, seconds=WHOLE_S)
         report.back()
     assert report.failed_later == []
@@ -31,8 +31,8 @@ def test_haproxy_is_killed(target: Target) -> None:
     victim = target.worker()
     lost = target.proxies()[_address(target, victim)]
     with target.under_load("kill -9 of HAProxy") as report:
-        report.now()
-        target.kill(victim, "^haproxy$", file="comm")
+        with report.doing():
+            target.kill(victim, "^haproxy$", file="comm")
         target.wait_until_replaced({lost}, lambda: target.proxies().values(), seconds=WHOLE_S)
         report.back()
     assert report.failed_later == []
@@ -45,8 +45,8 @@ def test_raylet_is_killed(target: Target) -> None:
     victim = target.worker()
     lost = target.replicas(on=_address(target, victim))
     with target.under_load("kill -9 of a raylet") as report:
-        report.now()
-        target.kill(victim, "^raylet$", file="comm")
+        with report.doing():
+            target.kill(victim, "^raylet$", file="comm")
         target.wait_until_replaced(lost, target.replicas, seconds=WHOLE_S)
         report.back()
     assert report.failed_later == []

@@ -12,8 +12,8 @@ def _delete_worker(target: Target, times: int) -> None:
     with target.under_load(f"worker pod deleted, times: {times}") as report:
         for _ in range(times):
             victim = target.worker()
-            report.now()
-            target.delete(victim)
+            with report.doing():
+                target.delete(victim)
             target.wait_until_whole()
             report.back()
     assert report.failed == []
@@ -44,8 +44,8 @@ def test_node_is_drained_and_comes_back(target: Target) -> None:
             assert {pod["spec"]["nodeName"] for pod in target.workers()}.isdisjoint({node})
         finally:
             run("kubectl", "uncordon", node)
-        report.now()
-        target.delete(target.worker())
+        with report.doing():
+            target.delete(target.worker())
         target.wait_until_whole()
         report.back()
     assert report.failed == []
