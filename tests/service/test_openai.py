@@ -89,8 +89,8 @@ def test_a_text_ends_at_its_limits(client: OpenAI) -> None:
 def test_a_refusal_is_the_official_clients_own_error(client: OpenAI) -> None:
     """A parameter that is not supported raises BadRequestError that names it."""
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="embedded", messages=question(), presence_penalty=1.0)
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "presence_penalty")
+        client.chat.completions.create(model="embedded", messages=question(), reasoning_effort="low")
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "reasoning_effort")
 
 
 def test_a_client_that_goes_away_frees_its_place(client: OpenAI, address: str) -> None:

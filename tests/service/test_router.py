@@ -125,7 +125,7 @@ def test_both_models_are_listed(client: OpenAI) -> None:
 def test_a_mistake_is_explained_by_the_model(client: OpenAI) -> None:
     """The answer of a model that refuses a request passes unchanged."""
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="a", messages=question(), presence_penalty=1.0)
+        client.chat.completions.create(model="a", messages=question(), reasoning_effort="low")
     assert refused.value.code == "unsupported_parameter"
 
 
