@@ -18,9 +18,11 @@ from tests.e2e.commands import run
 from tests.e2e.load import IMAGE, Load
 from tests.e2e.objects import Namespace
 from tests.e2e.release import Release
+from tests.e2e.waiting import until
 
 CAPSTAN = Path(sys.executable).parent / "capstan"
 LIMIT_S = 900.0
+GONE_S = 180.0
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
@@ -155,4 +157,6 @@ def ground(address: str) -> Iterator[Site]:
         yield Site(space, address, image)
     finally:
         run("helm", "uninstall", "capstan", "-n", space.name, "--ignore-not-found", seconds=120)
+        # Where the head's state is in Redis, KubeRay removes it by a Job, which a namespace that ends refuses.
+        until("no RayCluster is left", lambda: space.all("RayCluster"), [].__eq__, seconds=GONE_S)
         run("kubectl", "delete", "namespace", space.name, "--timeout=180s", seconds=200)
