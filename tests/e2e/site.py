@@ -157,6 +157,6 @@ def ground(address: str) -> Iterator[Site]:
         yield Site(space, address, image)
     finally:
         run("helm", "uninstall", "capstan", "-n", space.name, "--ignore-not-found", seconds=120)
-        # Where the head's state is in Redis, KubeRay removes it by a Job, which a namespace that ends refuses.
+        # KubeRay removes the head's state from Redis by a Job, which a namespace that ends refuses.
         until("no RayCluster is left", lambda: space.all("RayCluster"), [].__eq__, seconds=GONE_S)
         run("kubectl", "delete", "namespace", space.name, "--timeout=180s", seconds=200)
