@@ -165,5 +165,6 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     try:
         url = URL(text)
         return (base.join(url) if base else url).with_fragment(None)
-    except (ValueError, TypeError):  # UnicodeError is a ValueError
+    # UnicodeError is a ValueError; yarl 1.25 raises IndexError for brackets before an empty host.
+    except (ValueError, TypeError, IndexError):
         raise UrlRefused("is not a valid URL; send https://host/path, or the image itself") from None

@@ -30,7 +30,7 @@ REFUSED = [
     "https://[::1]/", "https://[::]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/",
     "https://[0:0:0:0:0:ffff:169.254.169.254]/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/",
     "https://[fe80::1%25eth0]/", "https://[fe80::1%eth0]/", "https://[fd00:ec2::254]/", "https://[::1]x/",
-    "https://[::1", "https://[example.org]/",
+    "https://[::1", "https://[example.org]/", "https://[::1]@/",
     "https://①②⑦.⓪.⓪.①/", "https://127。0。0。1/", "https://１２７.0.0.1/", "https://%31%32%37.0.0.1/",
     "https://127%2e0.0.1/",
     # Names that are none.
