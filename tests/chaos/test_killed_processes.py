@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.target import Target
 
-# Not in continuous integration: how quickly a replica is back depends on what else the machine does.
+# Not in the fast half: how quickly a replica is back depends on what else the machine does.
 pytestmark = pytest.mark.slow
 
 BACK_S = 30.0
