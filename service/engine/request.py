@@ -37,10 +37,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must match: a JSON schema, a regular expression, or a string of a JSON list."""
+    """What an answer must match: a JSON schema, a regular expression, or a string of a JSON list.
+
+    `source` is the request's field that it came from, which errors name.
+    """
 
     kind: Literal["json_schema", "regex", "choice"]
     text: str
+    source: str = field(default="grammar", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

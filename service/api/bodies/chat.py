@@ -58,11 +58,6 @@ class ChatBody:
         return self.fields.stream_options is not None and self.fields.stream_options.include_usage
 
     @property
-    def grammar_field(self) -> str:
-        """The field that says what the answer must match."""
-        return "structured_outputs" if self.fields.structured_outputs else "response_format"
-
-    @property
     def image_field(self) -> str:
         """The field of the only image; `messages` for several: the engine does not say which it refused."""
         return self.images[0].field if len(self.images) == 1 else "messages"

@@ -15,7 +15,7 @@ from service.engine.request import Grammar
 from service.errors import ErrorCode, RequestError
 from service.settings import Settings
 
-ANY_OBJECT = Grammar("json_schema", '{"type":"object"}')
+ANY_OBJECT = '{"type":"object"}'
 
 
 def grammar_of(
@@ -32,7 +32,7 @@ def grammar_of(
                 "structured_outputs",
             )
         if isinstance(response_format, JsonObjectFormat):
-            return ANY_OBJECT
+            return json_grammar(ANY_OBJECT, settings, field="response_format")
         return json_grammar(response_format.json_schema.json_schema, settings, field="response_format")
     return None if structured is None else _structured(structured, settings)
 
@@ -40,7 +40,7 @@ def grammar_of(
 def json_grammar(schema: dict[str, Any] | str, settings: Settings, *, field: str) -> Grammar:
     """JSON that matches a schema. Raises RequestError for one that is too large, or not JSON."""
     text = schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
-    grammar = _checked(Grammar("json_schema", text), settings, field)
+    grammar = _checked(Grammar("json_schema", text, field), settings)
     if isinstance(schema, str):
         try:
             from_json(schema)
@@ -54,19 +54,19 @@ def _structured(structured: StructuredOutputs, settings: Settings) -> Grammar:
     if structured.json_schema is not None:
         return json_grammar(structured.json_schema, settings, field=field)
     if structured.choice is not None:
-        return _checked(Grammar("choice", json.dumps(structured.choice)), settings, field)
+        return _checked(Grammar("choice", json.dumps(structured.choice), field), settings)
     if structured.regex is not None:
-        return _checked(Grammar("regex", structured.regex), settings, field)
-    return ANY_OBJECT
+        return _checked(Grammar("regex", structured.regex, field), settings)
+    return json_grammar(ANY_OBJECT, settings, field=field)
 
 
-def _checked(grammar: Grammar, settings: Settings, field: str) -> Grammar:
+def _checked(grammar: Grammar, settings: Settings) -> Grammar:
     size = len(grammar.text.encode())
     if size > settings.max_schema_bytes:
         raise _invalid(
-            f"{field} is {size} bytes; the limit is {settings.max_schema_bytes} (CAPSTAN_MAX_SCHEMA_BYTES); "
-            "simplify it",
-            field,
+            f"{grammar.source} is {size} bytes; the limit is {settings.max_schema_bytes} "
+            "(CAPSTAN_MAX_SCHEMA_BYTES); simplify it",
+            grammar.source,
         )
     return grammar
 

@@ -63,9 +63,7 @@ async def _forwarded(
 
 def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
     """The engine names an image or a prompt; clients of this route send messages."""
-    field = {"image": body.image_field, "prompt": "messages", "grammar": body.grammar_field}.get(
-        error.field or "", error.field
-    )
+    field = {"image": body.image_field, "prompt": "messages"}.get(error.field or "", error.field)
     if field == "max_tokens" and body.fields.max_completion_tokens is not None:
         field = "max_completion_tokens"
     return RequestError(error.code, error.message, field=field)

@@ -78,7 +78,7 @@ class Grammars:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
                 f"{name} cannot be used: {reason}; simplify it, or leave out what is not supported",
-                field="grammar",
+                field=grammar.source,
             )
         return matcher
 

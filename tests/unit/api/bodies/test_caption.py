@@ -44,7 +44,9 @@ def test_a_schema_reaches_the_engine(client: TestClient, engine: StubEngine) -> 
     assert engine.asked[-1].sampling == Sampling(max_tokens=1024, grammar=grammar)
     form = {"schema": '{"type": "object"}'}
     assert client.post("/caption", files={"image": ("a", IMAGE)}, data=form).status_code == 200
-    assert engine.asked[-1].sampling.grammar == grammar
+    asked = engine.asked[-1].sampling.grammar
+    assert asked == grammar
+    assert asked.source == "schema"  # which errors name
 
 
 def test_takes_json_whatever_curl_calls_it(client: TestClient) -> None:
