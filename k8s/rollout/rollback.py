@@ -40,12 +40,12 @@ class Rollback:
         """Apply a former revision; if the cluster that serves is that revision's, it goes on serving."""
         wanted = ray_service(self._release.manifest(revision))
         before = self._teardown.service()
-        if (pending := pending_cluster(before)) and (active := active_cluster(before)) and wanted:
-            if not upgrades_incrementally(before):
-                # First, or the pending cluster could get the restored Serve config and take over.
-                hold.abandon(self._client, self._teardown, wanted)
-            elif upgrades_incrementally(wanted):
-                self._say(f"KubeRay moves the traffic from {pending} back to {active}")
+        pending, active = pending_cluster(before), active_cluster(before)
+        if pending and active and upgrades_incrementally(before) and upgrades_incrementally(wanted):
+            self._say(f"KubeRay moves the traffic from {pending} back to {active}")
+        if wanted:
+            # First, or a pending cluster could get the restored Serve config and take over.
+            hold.abandon(self._client, self._teardown, wanted)
         self._client.guard()
         self._release.rollback(revision)
         if wanted:

@@ -3,8 +3,7 @@
 While a cluster is pending, KubeRay 1.7 compares a new spec with the pending one alone
 (`shouldPrepareNewCluster`). A spec that returns to what already serves would therefore start a third
 cluster, which needs capacity and takes over from a healthy one. So the service is frozen (`upgradeStrategy`
-None) while the spec returns, the pending cluster is removed from the status and deleted, and the strategy is
-restored.
+None), the pending cluster is removed from the status and deleted, and the spec and the strategy return.
 
 An incremental upgrade has its own way back (`reconcileRollbackState`): KubeRay moves the traffic to the
 active cluster step by step, and then deletes the pending one. A freeze would promote the pending one instead.

@@ -15,7 +15,7 @@ from service.engine.request import Grammar
 from service.errors import ErrorCode, RequestError
 from service.settings import Settings
 
-ANY_OBJECT = '{"type":"object"}'
+ANY_OBJECT = {"type": "object"}
 
 
 def grammar_of(
