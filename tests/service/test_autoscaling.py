@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import yaml
 
-from tests.support.server import ROOT, Server, start
+from tests.support.server import ROOT, start
 
 pytestmark = pytest.mark.service
 
@@ -44,15 +43,9 @@ def test_few_heavy_requests_bring_a_replica(tmp_path: Path) -> None:
     environment = {"CAPSTAN_IMAGE_ROOTS": str(ROOT / "examples" / "images")}
     with start(config, tmp_path / "serve.log", environment) as server, _load(server.address):
         deadline = time.monotonic() + SECONDS
-        while (count := _replicas(server)) < 2 and time.monotonic() < deadline:
+        while (count := len(server.replicas())) < 2 and time.monotonic() < deadline:
             time.sleep(0.5)
     assert count == 2
-
-
-def _replicas(server: Server) -> int:
-    """The processes of replicas, Serve's own name for them first."""
-    family = psutil.Process(server.process.pid).children(recursive=True)
-    return sum(any("ServeReplica" in word for word in process.cmdline()) for process in family)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 import yaml
 
@@ -42,8 +41,7 @@ def test_a_stopping_replica_finishes_its_requests(tmp_path: Path) -> None:
     with start(config, log, environment) as server, ExitStack() as stack:
         running = [stack.enter_context(_begun(server.address)) for _ in range(REQUESTS)]
         _until(lambda: "Removing 1 replica" in log.read_text(errors="replace"))
-        family = psutil.Process(server.process.pid).children(recursive=True)
-        replicas = [one for one in family if any("ServeReplica" in word for word in one.cmdline())]
+        replicas = server.replicas()
         for _ in range(REQUESTS):
             later = httpx.post(f"{server.address}/caption", json=IMAGE, timeout=SECONDS)
             assert later.status_code == 200

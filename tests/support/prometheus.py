@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import yaml
 
 from tests.support.server import Server, free_port
@@ -22,8 +21,7 @@ POLL_SECONDS = 0.2
 
 def ray_targets(server: Server) -> list[str]:
     """The addresses at which Ray offers the metrics of this server, as Ray's own discovery file has them."""
-    family = psutil.Process(server.process.pid).children(recursive=True)
-    arguments = [argument for process in family for argument in _command(process)]
+    arguments = [argument for command in server.commands().values() for argument in command]
     session = next(one for one in arguments if one.startswith("--session-dir="))
     file = Path(session.partition("=")[2]) / "prom_metrics_service_discovery.json"
     deadline = time.monotonic() + START_SECONDS
@@ -32,13 +30,6 @@ def ray_targets(server: Server) -> list[str]:
             raise RuntimeError(f"{file} did not appear within {START_SECONDS} s")
         time.sleep(POLL_SECONDS)
     return [target for group in json.loads(file.read_text()) for target in group["targets"]]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:  # it has ended
-        return []
 
 
 @dataclass(frozen=True)

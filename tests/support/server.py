@@ -43,6 +43,18 @@ class Server:
     address: str
     process: "subprocess.Popen[bytes]"
 
+    def commands(self) -> dict[psutil.Process, list[str]]:
+        """The processes below the server and their command lines; those that have just ended are left out."""
+        found = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # a zombie as well
+                found[process] = process.cmdline()
+        return found
+
+    def replicas(self) -> list[psutil.Process]:
+        """The processes that Serve has named after a replica."""
+        return [process for process, words in self.commands().items() if "ServeReplica" in " ".join(words)]
+
 
 @contextmanager
 def start(
