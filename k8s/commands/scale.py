@@ -39,7 +39,7 @@ def scale(
     api_key: Key = None,
     yes: Yes = False,
 ) -> None:
-    """Change a model's number of replicas: fixed (`scale main 3`), or bounds (`--min 1 --max 4`)."""
+    """Change a model's number of replicas, or the bounds within which it is autoscaled."""
     options = rollout_options(timeout, grace, key=api_key)
     numbers = replica_values(model, replicas, (minimum, maximum))
     pairs = (*default_values(_installed_values(session), model), *numbers)

@@ -13,13 +13,7 @@ import yaml
 
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.planning.verdict import HOLD
-from k8s.resources.rayservice import (
-    active_cluster,
-    pending_cluster,
-    serve_applications,
-    serve_config,
-    upgrades_incrementally,
-)
+from k8s.resources.rayservice import serve_applications, serve_config
 from k8s.rollout.teardown import Teardown
 
 Json = Mapping[str, Any]
@@ -41,23 +35,21 @@ def is_held(client: KubernetesClient, service: Json) -> bool:
     return HOLD in serve_applications(client.find(_path(client, service)) or {})
 
 
-def abandon(client: KubernetesClient, teardown: Teardown, former: Json) -> None:
+def abandon(teardown: Teardown, former: Json) -> None:
     """Delete the pending cluster of a rollout that was given up; `former` is the RayService that serves.
 
     Without a pending cluster, KubeRay gives the Serve config to the one that serves: `former`'s comes first.
     It is held, as the pending cluster must not switch because of it.
     """
-    found = teardown.service()
-    if pending_cluster(found) and active_cluster(found) and not upgrades_incrementally(found):
-        teardown.freeze()
-        hold(client, former)
-        teardown.drop_pending()
+    teardown.drop_pending(serve_config=held_config(former))
 
 
 def held_config(service: Json) -> str:
-    """A RayService's Serve config with the application that cannot start."""
+    """A RayService's Serve config with the application that cannot start; unchanged where it has none."""
     config = serve_config(service)
     apps = [a for a in config.get("applications") or [] if a.get("name") != HOLD]
+    if not apps:
+        return yaml.safe_dump(config, sort_keys=False)
     held = {
         **{key: apps[0][key] for key in ("import_path", "args", "runtime_env") if key in apps[0]},
         "name": HOLD,

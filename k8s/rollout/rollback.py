@@ -45,7 +45,7 @@ class Rollback:
             self._say(f"KubeRay moves the traffic from {pending} back to {active}")
         if wanted:
             # First, or a pending cluster could get the restored Serve config and take over.
-            hold.abandon(self._client, self._teardown, wanted)
+            hold.abandon(self._teardown, wanted)
         self._client.guard()
         self._release.rollback(revision)
         if wanted:

@@ -122,7 +122,7 @@ class Rollout:
         began, deployed = self.clock.monotonic(), self._observer(proposal).deployed_at()
         teardown = Teardown(self.client, proposal.name, self.say)
         if proposal.plan.new_cluster and not proposal.settled:
-            hold.abandon(self.client, teardown, self._serving() or proposal.after)
+            hold.abandon(teardown, self._serving() or proposal.after)
         changes = tuple(proposal.summary())
         self.client.guard()
         revision = self.release.upgrade(chart, values, f"{holder_name()}: {'; '.join(changes)[:200]}")

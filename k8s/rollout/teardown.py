@@ -39,19 +39,19 @@ class Teardown:
         """The RayService as the API returns it, or None."""
         return self._client.find(self._path)
 
-    def drop_pending(self) -> None:
+    def drop_pending(self, *, serve_config: str | None = None) -> None:
         """Delete the pending cluster of a rollout that was given up, where another one serves.
 
-        A cluster that takes over meanwhile is live and stays, and so does one that an incremental upgrade
-        sends traffic to. The service stays frozen until `restore_strategy`. Raises RolloutError where the
-        objects keep changing.
+        The service gets `serve_config`, if there is one, before its cluster is deleted. A cluster that takes
+        over meanwhile is live and stays, and so does one that an incremental upgrade sends traffic to. The
+        service stays frozen until `restore_strategy`. Raises RolloutError where the objects keep changing.
         """
         found = self.service()
         pending = pending_cluster(found)
         if not pending or not active_cluster(found) or upgrades_incrementally(found):
             return
         self._say(f"deleting {pending}, the cluster of a rollout that did not finish")
-        self.freeze()
+        self._freeze(serve_config)
         for _ in range(ATTEMPTS):
             try:
                 self._drop(pending)
@@ -78,9 +78,12 @@ class Teardown:
         if ray_cluster is not None:
             self._client.delete(path, expected=ray_cluster)
 
-    def freeze(self) -> None:
+    def _freeze(self, serve_config: str | None) -> None:
         """Keep KubeRay from starting a new cluster, whatever the spec says."""
-        self._client.patch(self._path, {"spec": {"upgradeStrategy": {"type": "None"}}})
+        spec: Json = {"upgradeStrategy": {"type": "None"}}
+        if serve_config is not None:
+            spec["serveConfigV2"] = serve_config
+        self._client.patch(self._path, {"spec": spec})
 
     def restore_strategy(self, strategy: Json | None) -> None:
         """Set the upgrade strategy of the manifest where the service has another."""

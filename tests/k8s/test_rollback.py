@@ -124,6 +124,17 @@ def test_a_cluster_without_traffic_is_deleted(wanted: Json) -> None:
     assert release.server.objects[SERVICE]["spec"] == release.first["spec"]
 
 
+def test_one_request_freezes_and_restores_the_serve_config() -> None:
+    """Before the pending cluster is deleted, one request freezes the service and restores its config."""
+    release = FakeRelease(AT_ONCE)
+    release.apply()
+    assert release.changes()[:3] == [
+        ("PATCH", SERVICE),
+        ("PATCH", f"{SERVICE}/status"),
+        ("DELETE", f"{RAY}/rayclusters/{PENDING}"),
+    ]
+
+
 def test_a_strategy_that_is_given_up_freezes_nothing() -> None:
     """A revision that also made the upgrade incremental is undone by the restored spec alone."""
     release = FakeRelease(STEPWISE)

@@ -30,6 +30,14 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 INCOMING = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
 
+@pytest.fixture(autouse=True)
+def context() -> Iterator[None]:
+    """Leave the context as it was: `Tracer.begin` puts the trace in it."""
+    token = TRACE_HEADERS.set({})
+    yield
+    TRACE_HEADERS.reset(token)
+
+
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     return InMemorySpanExporter()
