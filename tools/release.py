@@ -12,13 +12,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+from tools.image_sbom import LIST_PACKAGES, sbom
 from tools.oci_layout import write_layout
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-# Prints the packages of an image as requirements.
-FREEZE = "from importlib.metadata import distributions as d; [print(f'{x.name}=={x.version}') for x in d()]"
 
 
 def run(*command: str | Path, stdin: str | None = None) -> str:
@@ -70,16 +69,16 @@ def save_image(out: Path, image: str, builder: str) -> None:
         source = f"docker-archive:{archive}" if builder == "docker" else f"oci-archive:{archive}"
         run("syft", "scan", source, "--output", f"cyclonedx-json={target}")
         return
-    print("The image's SBOM has only its Python packages; install syft to list the system's, too.")
-    write_requirements_sbom(_packages(image, builder), target)
+    target.write_text(sbom(_packages(image, builder), image.rpartition(":")[0], VERSION))
 
 
 def _packages(image: str, builder: str) -> str:
+    program = ("-c", LIST_PACKAGES)
     if builder != "buildah":
-        return run(builder, "run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", FREEZE)
+        return run(builder, "run", "--rm", "--network", "none", "--entrypoint", "python", image, *program)
     container = run("buildah", "from", "--pull-never", image).strip()
     try:
-        return run("buildah", "run", "--isolation", "chroot", container, "--", "python", "-c", FREEZE)
+        return run("buildah", "run", "--isolation", "chroot", container, "--", "python", *program)
     finally:
         run("buildah", "rm", container)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.support.server import ROOT
+from tools.image_sbom import LIST_PACKAGES, sbom
 from tools.reference import VERSIONED
 
 SECONDS = 120
@@ -48,6 +52,36 @@ def test_a_release_is_whole(tmp_path: Path) -> None:
     manifest = json.loads((out / "chart-oci/blobs" / entry["digest"].replace(":", "/")).read_text())
     layer = out / "chart-oci/blobs" / manifest["layers"][0]["digest"].replace(":", "/")
     assert layer.read_bytes() == (out / f"capstan-{VERSION}.tgz").read_bytes()
+
+
+def test_an_image_has_an_sbom() -> None:
+    """The SBOM of an image has the packages of Python and of its system, each once, and is valid."""
+    listing = {
+        "system": "debian",
+        "python": [["ray", "2.60.0"], ["Flask_Cors", "5.0"], ["ray", "2.60.0"]],
+        "packages": [["libc6", "2.41-12", "amd64"]],
+    }
+    document = sbom(json.dumps(listing), "registry.example.com/capstan", "0.1.0")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document) is None
+    found = json.loads(document)
+    assert found["metadata"]["component"]["type"] == "container"
+    assert sorted(part["purl"] for part in found["components"]) == [
+        "pkg:deb/debian/libc6@2.41-12?arch=amd64",
+        "pkg:pypi/flask-cors@5.0",
+        "pkg:pypi/ray@2.60.0",
+    ]
+
+
+def test_the_packages_of_an_image_are_listed() -> None:
+    """The program that runs in an image lists the packages of Python and of the system."""
+    if shutil.which("dpkg-query") is None:
+        pytest.skip("this machine has no dpkg-query, as every image has")
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", LIST_PACKAGES], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    found = json.loads(done.stdout)
+    assert "ray" in {name for name, _ in found["python"]}
+    assert "libc6" in {name for name, _, _ in found["packages"]}
 
 
 def test_a_version_is_written_once() -> None:
