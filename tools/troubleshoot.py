@@ -5,12 +5,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from k8s.errors import INSTALL_KUBERAY
+from k8s.errors import INSTALL_KUBERAY, TESTED_KUBERAY
+from k8s.planning.cluster_checks import OLDEST_DRIVER, OLDEST_KUBERAY
 from service.errors import ERRORS
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("k8s/planning/cluster_checks.py", "k8s/planning/chart_checks.py", "k8s/commands/doctor.py")
-CONSTANTS = {"INSTALL_KUBERAY": INSTALL_KUBERAY}
+# What stands in the code for a value that is always the same.
+CONSTANTS = {
+    "INSTALL_KUBERAY": f"`{INSTALL_KUBERAY}`",
+    "TESTED_KUBERAY": TESTED_KUBERAY,
+    "OLDEST_DRIVER": str(OLDEST_DRIVER),
+    "_dotted(OLDEST_KUBERAY)": ".".join(map(str, OLDEST_KUBERAY)),
+}
 HEAD = """# Troubleshoot
 
 <!-- Generated from service/errors.py and the checks of `capstan doctor` by `make docs`. -->
@@ -53,8 +59,8 @@ def page() -> str:
 
 def doctor_lines() -> Iterator[tuple[str, str, str]]:
     """Level, text and fix of each finding in the code that is not ok."""
-    for name in SOURCES:
-        tree = ast.parse((ROOT / name).read_text())
+    for path in sorted((ROOT / "k8s").rglob("*.py")):
+        tree = ast.parse(path.read_text())
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             for call in ast.walk(function):
                 if (
@@ -62,11 +68,12 @@ def doctor_lines() -> Iterator[tuple[str, str, str]]:
                     and isinstance(call.func, ast.Name)
                     and call.func.id == "Finding"
                 ):
-                    level = re.findall(r"Level\.(\w+)", ast.unparse(call.args[0]))
-                    if level != ["OK"]:
-                        known = dict(_assigned(function, before=call.lineno))
+                    known = dict(_assigned(function, before=call.lineno))
+                    level = ast.unparse(known.get(ast.unparse(call.args[0]), call.args[0]))
+                    levels = re.findall(r"Level\.(\w+)", level)
+                    if levels != ["OK"]:
                         texts = [_text(argument, known) for argument in call.args[1:]]
-                        yield " or ".join(level).lower() or "...", texts[0], " ".join(texts[1:])
+                        yield " or ".join(levels).lower(), texts[0], " ".join(texts[1:])
 
 
 def _assigned(function: ast.FunctionDef, *, before: int) -> Iterator[tuple[str, ast.expr]]:
@@ -77,12 +84,18 @@ def _assigned(function: ast.FunctionDef, *, before: int) -> Iterator[tuple[str, 
 
 
 def _text(node: ast.expr, known: dict[str, ast.expr]) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value).replace("|", "\\|")
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part, {}) for part in node.values)
-    if isinstance(node, ast.Name) and node.id in CONSTANTS:
-        return f"`{CONSTANTS[node.id]}`"
-    if isinstance(node, ast.Name) and node.id in known:
-        return _text(known[node.id], {})
-    return "..."
+    """What an expression evaluates to, with `...` for what only the cluster knows."""
+    text = CONSTANTS.get(ast.unparse(node), "...")
+    match node:
+        case ast.Constant():
+            text = str(node.value).replace("|", "\\|")
+        case ast.JoinedStr():
+            text = "".join(_text(part, known) for part in node.values)
+        case ast.FormattedValue():
+            text = _text(node.value, known)
+        case ast.IfExp():
+            text = "; or ".join(filter(None, (_text(node.body, known), _text(node.orelse, known))))
+        case ast.Name() if node.id in known:
+            others = {name: value for name, value in known.items() if name != node.id}
+            text = _text(known[node.id], others)
+    return text

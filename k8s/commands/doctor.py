@@ -40,7 +40,7 @@ def find(session: Session, chart: Path | None, values: Values) -> list[Finding]:
             findings += check()
         except ClusterError as error:
             fix = "ask for read access, or an administrator to run this"
-            findings.append(Finding(Level.UNKNOWN, str(error), fix))
+            findings.append(Finding(Level.UNKNOWN, f"not checked: {error}", fix))
     return findings
 
 
@@ -73,8 +73,12 @@ def _check_kubernetes(client: KubernetesClient, chart: Path | None) -> Finding:
 def _check_tool(name: str) -> Finding:
     try:
         find_tool(name)
-    except ToolError as error:
-        return Finding(Level.MISSING, str(error), "pip install 'capstan-serve[rollout]'")
+    except ToolError:
+        return Finding(
+            Level.MISSING,
+            f"{name} is neither on PATH nor next to Python",
+            "pip install 'capstan-serve[rollout]'",
+        )
     return Finding(Level.OK, f"{name} is installed")
 
 
@@ -99,5 +103,5 @@ def _render(
     except (UsageError, ToolError) as error:
         findings.append(Finding(Level.UNKNOWN, f"the chart was not rendered: {error}", "see capstan plan"))
     except CapstanError as error:
-        findings.append(Finding(Level.MISSING, str(error), "see the lines below"))
+        findings.append(Finding(Level.MISSING, f"the chart does not render: {error}", "see the lines below"))
     return []

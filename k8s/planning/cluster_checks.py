@@ -83,9 +83,8 @@ def check_operator(
             return Finding(Level.MISSING, sentence, fix)
         sentences = operator_mismatches(tag, ray_clusters)
         if sentences:
-            return Finding(
-                Level.WARNING, "; ".join(sentences), "wait until it has, then look at capstan plan"
-            )
+            sentence = f"{name} did not make every Ray cluster: {'; '.join(sentences)}"
+            return Finding(Level.WARNING, sentence, "wait until it has, then look at capstan plan")
         return _check_age(name, tag)
     used = max(
         ((c["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION, "") for c in ray_clusters),
@@ -200,8 +199,9 @@ def _old_drivers(nodes: Sequence[Json]) -> str:
 def _check_fit(service: Json, nodes: list[NodeCapacity], autoscaling: Autoscaling | None) -> list[Finding]:
     report = report_capacity(pod_demand(service["spec"]["rayClusterConfig"]), nodes, autoscaling=autoscaling)
     level = Level.WARNING if report.fits else Level.MISSING
-    lines = [*report.growth, *(report.unknown if report.shortages else ())]
-    found = [Finding(Level.UNKNOWN if line in report.unknown else Level.OK, line) for line in lines]
+    found = [Finding(Level.OK, line) for line in report.growth]
+    if report.shortages:
+        found += [Finding(Level.UNKNOWN, f"new nodes may not fit: {line}") for line in report.unknown]
     for shortage in report.shortages:
         fix = (
             "check nodeSelector, tolerations and resources of the pool"

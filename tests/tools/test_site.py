@@ -32,6 +32,7 @@ def test_troubleshooting_is_complete() -> None:
     page = (ROOT / "docs" / "troubleshoot.md").read_text()
     lines = list(doctor_lines())
     assert len(lines) > 20
+    assert [line for line in lines if not line[0] or not line[1].strip(". ")] == []
     assert all(f"| `{code}` |" in page for code in ERRORS)
     assert all(f"| {text} | {fix} |" in page for _, text, fix in lines)
 
