@@ -39,6 +39,17 @@ class ModelSettings(BaseSettings):
     model_revision: str | None = Field(
         None, description="The branch, tag or commit of a hub id. Pin a commit in production."
     )
+    adapter: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "A LoRA adapter of the PEFT library that is merged into the weights: a directory or a hub id. "
+            "Only with our own engine."
+        ),
+    )
+    adapter_revision: str | None = Field(
+        None, description="The branch, tag or commit of the adapter's hub id. Pin a commit in production."
+    )
     served_model_name: str | None = Field(
         None, description="The name that clients see and send as `model`. Default: the value of `model`."
     )
@@ -201,5 +212,11 @@ class ModelSettings(BaseSettings):
                 raise ValueError(
                     f"{name} is set, but engine is {self.engine}; remove {name} or change engine"
                 )
+        if self.adapter and self.engine != "native":
+            raise ValueError(
+                f"adapter is set, but engine is {self.engine}; name the adapter in that server's command"
+            )
+        if self.adapter_revision and not self.adapter:
+            raise ValueError("adapter_revision is set, but adapter is not; set adapter, or remove it")
         parameters(self.engine_pass)
         return self

@@ -50,6 +50,9 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
     seconds: dict[str, float] = {}
     with timed(seconds, "download"):
         directory = locate(settings.checkpoint, settings.model_revision)
+        adapter = None
+        if settings.adapter is not None:
+            adapter = str(locate(settings.adapter, settings.adapter_revision, what="adapter"))
     setup = Setup(
         rank=0,
         size=size,
@@ -61,6 +64,7 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
         threads=max(1, (settings.torch_threads or torch.get_num_threads()) // size),
         log_level=logging.getLogger("capstan").getEffectiveLevel(),
         options=options,
+        adapter=adapter,
     )
     # All threads are for the model: what this process computes with torch is next to nothing.
     torch.set_num_threads(1)

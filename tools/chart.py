@@ -21,6 +21,8 @@ WIDTH = 110
 SET_BY_VALUES = {
     "model": "source",
     "model_revision": "revision",
+    "adapter": "adapter.source",
+    "adapter_revision": "adapter.revision",
     "served_model_name": "servedModelName",
     "gpus_per_replica": "gpusPerReplica",
     "default_prompt": "generation.prompt",

@@ -13,6 +13,7 @@ CACHED: dict[str, Any] = {
             "source": "OpenGVLab/InternVL2-8B",
             "revision": "abc",
             "existingSecret": "token",
+            "adapter": {"source": "our/lora", "revision": "def"},
             "nodePool": "gpu",
             "replicas": 4,
         },
@@ -106,9 +107,12 @@ def test_the_cache_is_shared_by_workers_and_job(cached: Rendered) -> None:
 
 
 def test_the_job_downloads_the_models_from_the_hub(cached: Rendered) -> None:
-    """The list of downloads has the hub models with the variable of the token, and no Secret."""
+    """The list of downloads has the hub's models and adapters with the variable of a token, and no Secret."""
     listed = yaml.safe_load(cached.one("ConfigMap", "test-download")["data"]["models.json"])
-    assert listed == [{"source": "OpenGVLab/InternVL2-8B", "revision": "abc", "token": "TOKEN_0"}]
+    assert listed == [
+        {"source": "OpenGVLab/InternVL2-8B", "revision": "abc", "token": "TOKEN_0"},
+        {"source": "our/lora", "revision": "def", "token": "TOKEN_1"},
+    ]
     (container,) = download_job(cached)["spec"]["template"]["spec"]["containers"]
     named = {e["name"]: e.get("valueFrom") for e in container["env"]}
     assert named["TOKEN_0"] == {"secretKeyRef": {"name": "token", "key": "token"}}

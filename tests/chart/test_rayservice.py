@@ -19,6 +19,7 @@ TWO = {
         "large": {
             "source": "OpenGVLab/InternVL2-8B",
             "revision": "main",
+            "adapter": {"source": "our/lora", "revision": "v2"},
             "nodePool": "gpu",
             "autoscaling": {"minReplicas": 1, "maxReplicas": 4},
             "existingSecret": "hub",
@@ -79,6 +80,8 @@ def test_settings_are_arguments_and_defaults_are_user_config(two: Rendered) -> N
     assert two.application("large")["args"] == {
         "model": "OpenGVLab/InternVL2-8B",
         "model_revision": "main",
+        "adapter": "our/lora",
+        "adapter_revision": "v2",
         "served_model_name": "large",
         "gpus_per_replica": 1,
         "max_tiles": 6,

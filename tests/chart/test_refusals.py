@@ -85,6 +85,16 @@ BY_TEMPLATE: list[tuple[str, Any, str]] = [
         {"request_timeout": 400},
         "models.a.settings.request_timeout is 400 s, but serve.requestTimeoutSeconds is 310 s, and the proxy",
     ),
+    (
+        "models.a.adapter",
+        {"revision": "v1"},
+        'models.a.adapter.revision is "v1", but the source "" has no revisions. Remove models.a.adapter',
+    ),
+    (
+        "models.a",
+        {"adapter": {"source": "org/lora"}, "engine": {"kind": "command", "command": "x"}, "nodePool": "gpu"},
+        'models.a.adapter.source is "org/lora", but models.a.engine.kind is command. Name the adapter in',
+    ),
     ("models.a.revision", "v1", 'models.a.revision is "v1", but the source "embedded" has no revisions'),
     (
         "nodePools.gpu",

@@ -70,6 +70,19 @@ def test_hosts_and_networks_that_are_none_are_refused(wrong: dict[str, Any]) -> 
         Settings(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"adapter": "a/b", "engine": "url", "engine_url": "http://x"}, "adapter is set, but engine is url"),
+        ({"adapter_revision": "main"}, "adapter_revision is set, but adapter is not"),
+    ],
+)
+def test_an_adapter_is_for_our_own_engine(given: dict[str, Any], sentence: str) -> None:
+    """An adapter that would be ignored is refused at startup."""
+    with pytest.raises(ValidationError, match=sentence):
+        Settings(**given)
+
+
 def test_resources_fill_in_threads_and_the_share_of_a_gpu() -> None:
     """Preparation has a thread for each CPU of the replica, and half a GPU is half of the memory."""
     found = Settings().for_resources(cpus=4, gpus=0.5)

@@ -1,11 +1,13 @@
-{{/* The models to download from the hub, as JSON: a list that also names the environment variable with each token. */}}
+{{/* The models and adapters to download from the hub, as JSON: a list that also names the environment variable with each token. */}}
 {{- define "capstan.hubModels" -}}
 {{- $models := include "capstan.models" . | fromJson -}}
 {{- $hub := list -}}
 {{- range $key := keys $models | sortAlpha -}}
   {{- $model := get $models $key -}}
-  {{- if not (or (eq $model.source "embedded") (hasPrefix "/" $model.source)) -}}
-    {{- $hub = append $hub (dict "source" $model.source "revision" $model.revision "token" (printf "TOKEN_%d" (len $hub)) "secret" $model.existingSecret "key" $model.existingSecretKey) -}}
+  {{- range $part := list $model $model.adapter -}}
+    {{- if not (or (has $part.source (list "" "embedded")) (hasPrefix "/" $part.source)) -}}
+      {{- $hub = append $hub (dict "source" $part.source "revision" $part.revision "token" (printf "TOKEN_%d" (len $hub)) "secret" $model.existingSecret "key" $model.existingSecretKey) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- toJson $hub -}}

@@ -84,6 +84,7 @@ The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to it
   {{- fail (printf "%s.gpusPerReplica is %v; it must be a fraction below 1 or a whole number. Change %s.gpusPerReplica." .path .model.gpusPerReplica .path) -}}
 {{- end -}}
 {{- include "capstan.checkEngine" . -}}
+{{- include "capstan.checkAdapter" . -}}
 {{- $limit := float64 .root.Values.serve.requestTimeoutSeconds -}}
 {{- $own := float64 (.model.settings.request_timeout | default 300) -}}
 {{- if ge $own $limit -}}
@@ -94,6 +95,17 @@ The models with all defaults filled in, as JSON: {KEY: {...}}. In addition to it
 {{- end -}}
 {{- if and .model.revision (or (eq .model.source "embedded") (hasPrefix "/" .model.source)) -}}
   {{- fail (printf "%s.revision is %q, but the source %q has no revisions. Remove %s.revision, or set %s.source to a hub id." .path .model.revision .model.source .path .path) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Checks the adapter of a model. */}}
+{{- define "capstan.checkAdapter" -}}
+{{- $adapter := .model.adapter -}}
+{{- if and $adapter.source (ne .model.engine.kind "native") -}}
+  {{- fail (printf "%s.adapter.source is %q, but %s.engine.kind is %s. Name the adapter in that server's command, and remove %s.adapter." .path $adapter.source .path .model.engine.kind .path) -}}
+{{- end -}}
+{{- if and $adapter.revision (or (not $adapter.source) (hasPrefix "/" $adapter.source)) -}}
+  {{- fail (printf "%s.adapter.revision is %q, but the source %q has no revisions. Remove %s.adapter.revision, or set %s.adapter.source to a hub id." .path $adapter.revision $adapter.source .path .path) -}}
 {{- end -}}
 {{- end -}}
 

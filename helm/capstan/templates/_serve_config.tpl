@@ -35,6 +35,8 @@
   {{- $_ := set $args "memory_fraction" (mulf 0.9 $model.gpusPerReplica) -}}
 {{- end -}}
 {{- if $model.revision -}}{{- $_ := set $args "model_revision" $model.revision -}}{{- end -}}
+{{- with $model.adapter.source -}}{{- $_ := set $args "adapter" . -}}{{- end -}}
+{{- with $model.adapter.revision -}}{{- $_ := set $args "adapter_revision" . -}}{{- end -}}
 {{- with .root.Values.apiKeys -}}
   {{- if .existingSecret -}}{{- $_ := set $args "keys_file" (printf "/etc/capstan/keys/%s" .key) -}}{{- end -}}
 {{- end -}}

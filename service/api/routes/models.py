@@ -61,6 +61,8 @@ def _card(backend: Backend) -> ModelCard:
         id=backend.settings.public_name,
         created=backend.started,
         revision=backend.settings.model_revision,
+        adapter=backend.settings.adapter,
+        adapter_revision=backend.settings.adapter_revision,
         engine=Engine(
             kind=engine.kind,
             runner=engine.runner,

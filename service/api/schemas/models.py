@@ -41,6 +41,12 @@ class ModelCard(BaseModel):
     revision: str | None = Field(
         description="The branch, tag or commit in the settings; null if none is set.", examples=[None]
     )
+    adapter: str | None = Field(
+        description="The LoRA adapter that is merged into the weights; null without one.", examples=[None]
+    )
+    adapter_revision: str | None = Field(
+        description="The branch, tag or commit of the adapter; null if none is set.", examples=[None]
+    )
     engine: Engine
 
 

@@ -8,10 +8,12 @@ import torch
 from transformers import PreTrainedModel
 
 from service.engine.checkpoint import json_file
+from service.engine.checkpoint.adapter import read_adapter
 from service.engine.checkpoint.dtype import RequestedDtype, choose, name_of
 from service.engine.checkpoint.files import WeightFiles
 from service.engine.checkpoint.internvl import plan_internvl
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.merge import merge
 from service.engine.checkpoint.original import plan_original
 from service.engine.checkpoint.other import plan_other
 from service.engine.checkpoint.plan import Plan, pad_id
@@ -40,12 +42,14 @@ def load(
     max_tiles: int | None = None,
     attention: str = "sdpa",
     shards: int = 1,
+    adapter: Path | None = None,
 ) -> LoadedModel:
     """Load a checkpoint, check it whole, and give all that is needed to talk to it.
 
     `name` is a directory or a hub id, `revision` a branch, tag or commit of the latter. `device` is the CPU
     where none is given. `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound). With
     `shards` above 1 this process is one of as many that torch.distributed has joined, and reads its part.
+    `adapter` is a directory with a LoRA adapter, which is merged into the weights.
     Raises CheckpointError or DeviceError, each one sentence that says what is wrong and what to do.
     """
     start = time.monotonic()
@@ -55,6 +59,7 @@ def load(
     with timed(seconds, "download"):
         directory = locate(name, revision)
     plan = _plan(directory, max_tiles)
+    changes = None if adapter is None else read_adapter(adapter)
     with WeightFiles(directory) as files:
         needed = files.bytes_as(precision)
         # Shards on the CPU share one memory; each GPU has its own.
@@ -71,6 +76,10 @@ def load(
                 attention=attention,
                 shards=shards,
             )
+        if changes is not None:
+            with timed(seconds, "merge"):
+                merge(model, changes, files.tensors)
+            logger.info("merged an adapter that changes %d tensors", len(changes))
     _log(name, model, precision, device, time.monotonic() - start)
     return _loaded(plan, model, name, revision, device=device, dtype=precision, seconds=seconds)
 

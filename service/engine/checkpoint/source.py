@@ -32,8 +32,10 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 EXPLICIT_PATH = ("/", "./", "../", "~")
 
 
-def locate(name: str, revision: str | None) -> Path:
+def locate(name: str, revision: str | None, *, what: str = "model") -> Path:
     """The directory that holds a checkpoint, after a download where `name` is a hub id.
+
+    `what` is what an error calls it.
 
     HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are the hub library's own variables. Raises CheckpointError for a
     directory that does not exist and for every way in which the hub can refuse or be out of reach.
@@ -42,17 +44,17 @@ def locate(name: str, revision: str | None) -> Path:
     if directory.is_dir():
         return directory
     if directory.exists():
-        raise CheckpointError(f"model {name!r} is a file; give the directory that holds the checkpoint")
+        raise CheckpointError(f"{what} {name!r} is a file; give the directory that holds it")
     if name.startswith(EXPLICIT_PATH) or not HUB_ID.fullmatch(name):
         raise CheckpointError(
-            f"model {name!r} is not a directory on this machine, nor a hub id such as "
+            f"{what} {name!r} is not a directory on this machine, nor a hub id such as "
             "OpenGVLab/InternVL2-8B; check the path and what is mounted there"
         )
-    return _fetch(name, revision)
+    return _fetch(name, revision, what)
 
 
-def _fetch(name: str, revision: str | None) -> Path:
-    at = f"model {name!r} at revision {revision!r}" if revision else f"model {name!r}"
+def _fetch(name: str, revision: str | None, what: str) -> Path:
+    at = f"{what} {name!r} at revision {revision!r}" if revision else f"{what} {name!r}"
     try:
         folder = snapshot_download(
             name,

@@ -23,7 +23,10 @@ from service.errors import StartupError
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a rank loads, and where it meets the others: a store at `port` of 127.0.0.1."""
+    """What a rank loads, and where it meets the others: a store at `port` of 127.0.0.1.
+
+    `directory` has the checkpoint, and `adapter` the LoRA adapter to merge into it, if any.
+    """
 
     rank: int
     size: int
@@ -35,6 +38,7 @@ class Setup:
     threads: int
     log_level: int
     options: EngineOptions
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -166,6 +167,7 @@ def _load(setup: Setup) -> LoadedModel:
         device=setup.device,
         max_tiles=setup.max_tiles,
         shards=setup.size,
+        adapter=None if setup.adapter is None else Path(setup.adapter),
     )
 
 

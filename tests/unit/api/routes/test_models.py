@@ -10,10 +10,11 @@ from tests.unit.api.conftest import Connect, StubEngine
 
 
 def test_models_lists_the_one_that_is_served(connect: Connect) -> None:
-    """/v1/models names the served model, its revision and the runner in use."""
-    client = connect(model="org/name", model_revision="abc", served_model_name="vision")
+    """/v1/models names the served model, its revision and adapter, and the runner in use."""
+    client = connect(model="org/name", model_revision="abc", served_model_name="vision", adapter="org/lora")
     (card,) = client.get("/v1/models").json()["data"]
     assert (card["id"], card["revision"], card["object"]) == ("vision", "abc", "model")
+    assert (card["adapter"], card["adapter_revision"]) == ("org/lora", None)
     assert card["engine"] == {
         "kind": "native",
         "runner": "fused",
