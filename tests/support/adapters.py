@@ -1,4 +1,4 @@
-"""A maker of small random LoRA adapters in the files of the PEFT library, and a model with one alongside it."""
+"""A maker of small random LoRA adapters in the files of the PEFT library, and a model with one next to it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
