@@ -18,7 +18,7 @@ from service.errors import ERRORS
 from service.metrics.definitions import DEFINITIONS
 from service.router.metrics import DEFINITIONS as ROUTER_DEFINITIONS
 from service.settings import Settings
-from tools import chart, commands_page, dashboard, http_page, troubleshoot
+from tools import chart, commands_page, dashboard, http_page, sizing_data, troubleshoot
 
 ROOT = Path(__file__).parent.parent
 # Files that name the image of this version.
@@ -114,6 +114,7 @@ PAGES = {
     "docs/metrics.md": metrics_page,
     "docs/cli.md": commands_page.page,
     "docs/http.md": http_page.page,
+    "docs/javascripts/sizing_data.js": sizing_data.page,
     "docs/troubleshoot.md": troubleshoot.page,
 }
 

@@ -11,28 +11,9 @@ from typer.testing import CliRunner
 from k8s.cli import app
 from k8s.errors import RefusedError, UsageError
 from k8s.planning.sizing import GPUS, ModelShape, Workload, caption_seconds, size
+from tools.sizing_data import INTERNVL2_8B
 
 EMBEDDED = Path(__file__).parents[2] / "service/models/embedded"
-# The published config.json of OpenGVLab/InternVL2-8B, the fields that count.
-INTERNVL2_8B = {
-    "downsample_ratio": 0.5,
-    "llm_config": {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 92553,
-        "tie_word_embeddings": False,
-    },
-    "vision_config": {
-        "hidden_size": 1024,
-        "image_size": 448,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "patch_size": 14,
-    },
-}
 SHAPE = ModelShape.from_config(INTERNVL2_8B)
 WORK = Workload(images_per_second=20.0, tiles=13, tokens=200)
 
@@ -72,7 +53,7 @@ def test_a_small_card() -> None:
 
 def test_a_model_that_is_too_large() -> None:
     """A model that eight cards do not hold has no size."""
-    text = {**INTERNVL2_8B["llm_config"], "num_hidden_layers": 2000}  # type: ignore[dict-item]
+    text = {**INTERNVL2_8B["llm_config"], "num_hidden_layers": 2000}
     assert size(ModelShape.from_config({**INTERNVL2_8B, "llm_config": text}), GPUS["l4"], WORK) is None
 
 
@@ -110,7 +91,7 @@ def test_refusals(tmp_path: Path) -> None:
         run(str(tmp_path), "--gpu", "l4")
     with pytest.raises(UsageError, match="not one of l4, a100, h100, h200"):
         run(str(EMBEDDED), "--gpu", "v100")
-    text = {**INTERNVL2_8B["llm_config"], "num_hidden_layers": 2000}  # type: ignore[dict-item]
+    text = {**INTERNVL2_8B["llm_config"], "num_hidden_layers": 2000}
     (tmp_path / "config.json").write_text(json.dumps({**INTERNVL2_8B, "llm_config": text}))
     with pytest.raises(RefusedError, match="choose a larger GPU"):
         run(str(tmp_path), "--gpu", "l4")
