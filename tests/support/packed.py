@@ -12,7 +12,7 @@ from service.engine.attention.protocol import LayerAttention
 from service.engine.attention.sdpa import SdpaAttention
 from service.engine.prompt.reading import Positions, Sight, causal
 from service.engine.runner.transformers_runner import PackedForward
-from tests.support.families import IMAGE, Prompt
+from tests.support.families.family import IMAGE, Prompt
 
 PAGE_TOKENS = 4
 PAGES = 200

@@ -8,7 +8,8 @@ import torch
 from service.engine.runner.attention_shape import context_limit, observe
 from service.engine.runner.transformers_runner import PackedForward
 from service.errors import CheckpointError
-from tests.support.families import FAMILIES, IMAGE, REFUSED, Family, Prompt, make, prompt
+from tests.support.families import FAMILIES, REFUSED, make
+from tests.support.families.family import IMAGE, Family, Prompt, prompt
 from tests.support.packed import job, serve
 
 ANSWER = 9
