@@ -5,30 +5,23 @@
 
 import argparse
 import asyncio
-import base64
-import io
-import json
 import shutil
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-import aiohttp
-import numpy as np
 import torch
-from PIL import Image
 
 from bench.closed_loop import Ask, closed_loop
 from bench.engine import streamed
 from bench.figures import HEADER, Answer, Figures
 from bench.gpu_profile import card_of, profiled
 from bench.random_checkpoint import INTERNVL2_8B, SMALL, ModelShape, write
+from bench.tile_load import WARM_UP, Load, loads, photos, prompt
+from bench.vllm import measure_vllm, vllm_server
 from bench.workload import Sample
 from service.engine.checkpoint.load import load
 from service.engine.engine import Engine
@@ -45,59 +38,6 @@ from service.settings import Settings
 DECODE_PROCESSES = 8
 DECODE_SECONDS = 10.0
 PAGE_TOKENS = 256
-VLLM_PORT = 8123
-VLLM_SECONDS = 900.0
-WARM_UP = 4
-# Columns and rows of tiles; more than one has a thumbnail too.
-GRIDS = ((1, 1), (3, 2), (4, 3))
-WORDS = (8, 512)
-CLIENTS = (1, 16, 64)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Requests of one kind: an image of a grid of tiles, a prompt of so many words, so many in flight."""
-
-    grid: tuple[int, int]
-    words: int
-    clients: int
-
-    @property
-    def tiles(self) -> int:
-        """The tiles that the model sees."""
-        columns, rows = self.grid
-        return columns * rows + (columns * rows > 1)
-
-    def __str__(self) -> str:
-        return f"{self.tiles} tiles, {self.words} words, {self.clients} in flight"
-
-
-def loads(most_tiles: int) -> list[Load]:
-    """All combinations whose images a model takes without shrinking them."""
-    return [
-        Load(grid, words, clients)
-        for grid in GRIDS
-        if grid[0] * grid[1] <= most_tiles
-        for words in WORDS
-        for clients in CLIENTS
-    ]
-
-
-def photos(load_: Load, side: int, count: int) -> list[Sample]:
-    """Images of noise, all different, as JPEG files that are cut into exactly the load's tiles."""
-    rng, found = np.random.default_rng(time.time_ns()), list[Sample]()
-    columns, rows = load_.grid
-    for _ in range(count):
-        coarse = rng.integers(0, 256, (8 * rows, 8 * columns, 3), np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(coarse).resize((columns * side, rows * side)).save(file, "JPEG", quality=90)
-        found.append(Sample(file.getvalue(), ""))
-    return found
-
-
-def prompt(load_: Load) -> str:
-    """A text of so many words."""
-    return " ".join(["red"] * load_.words)
 
 
 @contextmanager
@@ -129,92 +69,12 @@ def asker(engine: Engine, load_: Load, tokens: int) -> Ask:
     return ask
 
 
-def vllm_asker(session: aiohttp.ClientSession, load_: Load, tokens: int) -> Ask:
-    """Asks a vLLM server for the same, reading along."""
-
-    async def ask(sample: Sample) -> Answer:
-        url = "data:image/jpeg;base64," + base64.b64encode(sample.file).decode()
-        content = [
-            {"type": "image_url", "image_url": {"url": url}},
-            {"type": "text", "text": prompt(load_)},
-        ]
-        body = {
-            "model": "random",
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-        }
-        start, first = perf_counter(), None
-        address = f"http://127.0.0.1:{VLLM_PORT}/v1/chat/completions"
-        async with session.post(address, json=body) as response:
-            if response.status != 200:
-                raise RuntimeError(f"status {response.status}")
-            async for _ in _events(response):
-                first = first or perf_counter() - start
-        return Answer("", tokens, perf_counter() - start, first)
-
-    return ask
-
-
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, object]]:
-    """Events of a stream that hold text."""
-    async for line in response.content:
-        data = line.decode().removeprefix("data: ").strip()
-        if data and data != "[DONE]":
-            event = json.loads(data)
-            if event["choices"] and event["choices"][0]["delta"].get("content"):
-                yield event
-
-
-@contextmanager
-def vllm_server(directory: Path) -> Iterator[None]:
-    """`vllm serve` on the same checkpoint."""
-    command = ["vllm", "serve", str(directory), "--served-model-name", "random", "--port", str(VLLM_PORT)]
-    server = subprocess.Popen([*command, "--max-model-len", "8192"])  # noqa: S603
-    try:
-        asyncio.run(_until_healthy(server))
-        yield
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-async def _until_healthy(server: subprocess.Popen[bytes]) -> None:
-    deadline = perf_counter() + VLLM_SECONDS
-    async with aiohttp.ClientSession() as session:
-        while perf_counter() < deadline:
-            if server.poll() is not None:
-                raise RuntimeError(f"vllm serve ended with status {server.returncode}; its output says why")
-            try:
-                async with session.get(f"http://127.0.0.1:{VLLM_PORT}/health") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(1)
-    raise TimeoutError(f"vllm serve was not healthy within {VLLM_SECONDS:.0f} s")
-
-
 def measure(engine: Engine, shape: ModelShape, chosen: Sequence[Load], tokens: int) -> Iterator[Figures]:
     """An engine under each load, after a few requests to warm up."""
     for one in chosen:
         work = photos(one, shape.side, WARM_UP + max(8, 4 * one.clients))
         ask = asker(engine, one, tokens)
         yield asyncio.run(closed_loop(f"{one}", ask, work, clients=one.clients, warm=WARM_UP))
-
-
-async def measure_vllm(shape: ModelShape, chosen: Sequence[Load], tokens: int) -> list[Figures]:
-    """A vLLM server under each load."""
-    found = []
-    timeout = aiohttp.ClientTimeout(total=600)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        for one in chosen:
-            work = photos(one, shape.side, WARM_UP + max(8, 4 * one.clients))
-            ask = vllm_asker(session, one, tokens)
-            found.append(await closed_loop(f"vLLM, {one}", ask, work, clients=one.clients, warm=WARM_UP))
-    return found
 
 
 def chunks(count: int, *, start: int, end: int) -> list[Chunk]:

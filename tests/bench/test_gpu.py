@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.gpu import Load, loads, photos, prompt
 from bench.gpu_profile import card_of, shares
 from bench.random_checkpoint import SMALL, write
+from bench.tile_load import Load, loads, photos, prompt
 from service.engine.checkpoint.load import load
 from service.media.tiles import TileSpec, tile_count
 

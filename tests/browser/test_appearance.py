@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fake import Script
-from tests.browser.test_page import choose, run
+from tests.browser.form import choose, run
 
 pytestmark = pytest.mark.browser
 

@@ -5,32 +5,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fake import Script, serve_fake
-from tests.support.server import ROOT
+from tests.browser.form import LINK, SHAPES, choose, run, sent_image
 
 pytestmark = pytest.mark.browser
-
-SHAPES = ROOT / "examples" / "images" / "shapes.png"
-LINK = "https://images.example/cat.png"
-
-
-def choose(page: Page) -> None:
-    """Choose the example image and wait for its tiles."""
-    page.set_input_files("#file", SHAPES)
-    expect(page.locator("#tiles span")).to_have_count(2)
-
-
-def run(page: Page) -> None:
-    page.get_by_role("button", name="Caption", exact=True).click()
-
-
-def sent_image(script: Script) -> str:
-    url = script.asked[-1]["messages"][0]["content"][0]["image_url"]["url"]
-    assert isinstance(url, str)
-    return url
 
 
 def test_the_tiles_lie_over_the_image(fake: str, visit: Visit) -> None:

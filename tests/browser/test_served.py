@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.test_page import SHAPES, run
+from tests.browser.form import SHAPES, run
 from tests.browser.test_snippets import command, copied
 
 pytestmark = [pytest.mark.browser, pytest.mark.service]

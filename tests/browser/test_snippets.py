@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.fake import Script
-from tests.browser.test_page import LINK, SHAPES, run
+from tests.browser.form import LINK, SHAPES, run
 
 pytestmark = pytest.mark.browser
 

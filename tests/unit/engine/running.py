@@ -1,9 +1,13 @@
 """An engine over the embedded model, and images for it."""
 
+import asyncio
 import functools
 import io
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +20,13 @@ from service.engine.inputs import DecodedTurn
 from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
 from service.engine.ranks.thread import ThreadRank
-from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.engine.request import Completion, EncodedImage, Request, Sampling, Turn
 from service.media.decode import ImageDecoder, ImageLimits, LocalDecoder
 from service.settings import EMBEDDED_MODEL
 from training.shapes import draw, random_scene
 
 DECODER = LocalDecoder(ImageLimits())
+DEADLINE_SECONDS = 30.0
 
 
 @functools.cache
@@ -92,3 +97,41 @@ def by_generate(loaded: LoadedModel, request: Request, **options: Any) -> str:
     answer = ids[0, len(inputs.input_ids) :].tolist()
     text: str = loaded.tokenizer.decode(answer, skip_special_tokens=True)
     return text
+
+
+def answer(engine: Engine, *requests: Request) -> list[Completion]:
+    """The answers to requests that are sent together."""
+
+    async def all_of_them() -> list[Completion]:
+        handles = [engine.submit(request) for request in requests]
+        return await asyncio.gather(*(handle.result() for handle in handles))
+
+    return asyncio.run(asyncio.wait_for(all_of_them(), DEADLINE_SECONDS))
+
+
+async def until(condition: Any) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0)
+
+
+def mixed_requests(count: int, seed: int) -> list[Request]:
+    """Requests of all sorts: images of several sizes, several images, none, turns, long and short prompts."""
+    chance, found = random.Random(seed), list[Request]()
+    sizes = [(112, 112), (112, 224), (168, 84), (300, 100)]
+    for number in range(count):
+        words = " ".join(["describe"] * chance.choice([1, 5, 60]))
+        pictures = [picture(seed * 1000 + number * 3 + k, *chance.choice(sizes)) for k in range(2)]
+        content: tuple[str | EncodedImage, ...] = (*pictures[: chance.choice([0, 1, 1, 1, 2])], words)
+        turns: tuple[Turn, ...] = (Turn("user", content),)
+        if chance.random() < 0.2:
+            turns = (Turn("user", ("Hello.",)), Turn("assistant", ("a red circle",)), *turns)
+        found.append(Request(turns, Sampling(chance.choice([1, 4, 12, 40]))))
+    return found
+
+
+def without_stops() -> LoadedModel:
+    """The embedded model, which now writes until its limit."""
+    return replace(embedded(), stop_ids=frozenset())

@@ -12,8 +12,7 @@ from service.engine.engine import Engine
 from service.engine.request import Completion
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
-from tests.unit.engine.running import ask, engine_of, picture, running
-from tests.unit.engine.test_engine import answer, until, without_stops
+from tests.unit.engine.running import answer, ask, engine_of, picture, running, until, without_stops
 
 
 @pytest.mark.slow

@@ -11,9 +11,17 @@ from service.engine.request import FinishReason, Sampling
 from service.engine.runner.generate import GenerateBatcher
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
-from tests.unit.engine.running import ask, by_generate, embedded, picture
+from tests.unit.engine.running import (
+    answer,
+    ask,
+    by_generate,
+    embedded,
+    mixed_requests,
+    picture,
+    until,
+    without_stops,
+)
 from tests.unit.engine.running import running as running_engine
-from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
 running = partial(running_engine, runner="generate")
 

@@ -14,8 +14,7 @@ from service.engine.checkpoint.tokenizer import load_tokenizer
 from service.engine.request import FinishReason, Grammar
 from service.engine.sampling.grammar import KEPT, Grammars
 from service.errors import RequestError
-from tests.unit.engine.running import ask, embedded, picture, running
-from tests.unit.engine.test_engine import answer
+from tests.unit.engine.running import answer, ask, embedded, picture, running
 
 PERSON = {
     "type": "object",

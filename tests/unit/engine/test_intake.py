@@ -9,8 +9,16 @@ from service.engine.engine import Engine
 from service.engine.preparation import share_key
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
-from tests.unit.engine.running import ask, by_generate, embedded, picture, running
-from tests.unit.engine.test_engine import answer, until, without_stops
+from tests.unit.engine.running import (
+    answer,
+    ask,
+    by_generate,
+    embedded,
+    picture,
+    running,
+    until,
+    without_stops,
+)
 
 
 @pytest.mark.slow

@@ -10,8 +10,7 @@ from service.engine.engine import Engine
 from service.engine.request import Sampling, SpelledLogprobs
 from service.engine.sampling.logprobs import LEAST, logprobs
 from service.engine.sequence import Sequence
-from tests.unit.engine.running import ask, embedded, picture, running
-from tests.unit.engine.test_engine import answer
+from tests.unit.engine.running import answer, ask, embedded, picture, running
 
 
 def test_logprobs_are_those_of_the_model() -> None:

@@ -10,9 +10,17 @@ import torch
 from service.engine.engine import Engine
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError
-from tests.unit.engine.running import ask, by_generate, embedded, picture
+from tests.unit.engine.running import (
+    answer,
+    ask,
+    by_generate,
+    embedded,
+    mixed_requests,
+    picture,
+    until,
+    without_stops,
+)
 from tests.unit.engine.running import running as running_engine
-from tests.unit.engine.test_engine import answer, mixed_requests, until, without_stops
 
 running = partial(running_engine, page_tokens=16)
 

@@ -16,8 +16,7 @@ from service.engine.request import Request, Sampling, Turn
 from service.engine.runner import fused
 from service.engine.runner.vision import Vision
 from tests.support.checkpoints import make_internvl
-from tests.unit.engine.running import ask, by_generate, picture, running
-from tests.unit.engine.test_engine import answer
+from tests.unit.engine.running import answer, ask, by_generate, picture, running
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,7 @@ import pytest
 
 from service.engine.engine import Engine
 from service.engine.request import Completion
-from tests.unit.engine.running import ask, picture, running
-from tests.unit.engine.test_engine import answer, until, without_stops
+from tests.unit.engine.running import answer, ask, picture, running, until, without_stops
 
 
 @pytest.mark.slow

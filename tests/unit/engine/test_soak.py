@@ -8,8 +8,7 @@ import pytest
 from service.engine.engine import Engine
 from service.engine.request import EncodedImage, Request
 from service.errors import RequestError
-from tests.unit.engine.running import ask, embedded, running
-from tests.unit.engine.test_engine import mixed_requests, until
+from tests.unit.engine.running import ask, embedded, mixed_requests, running, until
 
 pytestmark = pytest.mark.slow
 

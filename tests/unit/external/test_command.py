@@ -20,12 +20,12 @@ from service.external.process import arguments
 from service.external.start import external_engine
 from service.media.decode import LocalDecoder
 from service.settings import Settings
-from tests.support import fake_engine
+from tests.support.fake_answers import TEXT
 from tests.support.server import ROOT
 from tests.unit.external.conftest import SECONDS, until
 from tests.unit.external.test_engine import question, run
 
-PROGRAM = f"{sys.executable} {fake_engine.__file__}"
+PROGRAM = f"{sys.executable} -m tests.support.fake_engine"
 ON_PORT = PROGRAM + " --port {port}"
 
 
@@ -59,7 +59,7 @@ def test_the_server_is_started_and_ended(listen: str) -> None:
     with started(f"{PROGRAM} {listen}") as engine:
         assert children() - before
         assert engine.describe().kind == "command"
-        assert run(answered(engine)) == fake_engine.TEXT
+        assert run(answered(engine)) == TEXT
     assert not children() - before
 
 

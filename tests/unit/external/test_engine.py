@@ -11,7 +11,8 @@ from service.engine.request import Request, Sampling, Turn
 from service.engine.trace_context import TRACE_HEADERS
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
 from service.external.engine import ExternalEngine
-from tests.support.fake_engine import TEXT, WORDS, FakeEngine
+from tests.support.fake_answers import TEXT, WORDS
+from tests.support.fake_engine import FakeEngine
 from tests.unit.external.conftest import SECONDS, Start, until
 
 

@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.support.fake_engine import TEXT, FakeEngine
+from tests.support.fake_answers import TEXT
+from tests.support.fake_engine import FakeEngine
 from tests.unit.external.conftest import Connect
 
 

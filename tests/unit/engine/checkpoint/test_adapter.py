@@ -19,8 +19,7 @@ from tests.support.checkpoints import make_internvl
 from tests.support.original_checkpoints import make_original
 from tests.support.other_checkpoints import make_other
 from tests.unit.engine.ranks.test_group import SETUP, processes
-from tests.unit.engine.running import ask, by_generate, picture, running
-from tests.unit.engine.test_engine import answer
+from tests.unit.engine.running import answer, ask, by_generate, picture, running
 
 REQUESTS = (ask("a red circle", max_tokens=9), ask(picture(1), "What is this?", max_tokens=12))
 

@@ -20,8 +20,7 @@ from service.engine.ranks.messages import Setup
 from service.engine.ranks.process import visible_device
 from service.errors import CheckpointError, EngineStopped, RequestError
 from service.settings import EMBEDDED_MODEL
-from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture
-from tests.unit.engine.test_engine import answer, mixed_requests
+from tests.unit.engine.running import DECODER, answer, ask, by_generate, embedded, mixed_requests, picture
 
 CPU = torch.device("cpu")
 LOSS_SECONDS = 10.0

@@ -21,8 +21,7 @@ from service.native import native_engine
 from service.settings import Settings
 from tests.support.checkpoints import make_internvl
 from tests.unit.engine.ranks.test_group import SETUP, check_until_it_raises, gone, processes
-from tests.unit.engine.running import ask, by_generate, picture, running
-from tests.unit.engine.test_engine import answer, until
+from tests.unit.engine.running import answer, ask, by_generate, picture, running, until
 
 pytestmark = pytest.mark.slow
 
