@@ -19,6 +19,8 @@ EMBEDDED_MODEL = Path(__file__).parent / "models" / "embedded"
 
 # One request waits for its image while another is tokenized.
 LEAST_PREPARATION_THREADS = 2
+# No setting allows more in one request.
+MOST_FRAMES = 1000
 HOST = r"^(\*\.)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$"
 
 
@@ -78,6 +80,9 @@ class Settings(ModelSettings):
         description="Images fetched at once; more wait, which counts towards their timeout.",
     )
     max_images: int = Field(16, ge=1, le=1000, description="Most images per request.")
+    max_frames: int = Field(
+        32, ge=1, le=MOST_FRAMES, description="Most frames of all videos of a request; each is one tile."
+    )
     max_image_bytes: ByteSize = Field(
         ByteSize(20 * MEBIBYTE), ge=1, description="Largest image file, such as `20MiB`."
     )

@@ -59,6 +59,6 @@ class InputBuilder(Protocol):
         """How images are cut; None where the checkpoint's own processor does it in its own way."""
         ...
 
-    def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:
+    def build(self, turns: Sequence[DecodedTurn]) -> ModelInputs:
         """Render the prompt, tokenize it and cut the images into tiles."""
         ...

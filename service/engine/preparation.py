@@ -13,10 +13,11 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.detokenizer import Detokenizer
 from service.engine.feature_directory import FeatureDirectory, KeptFeatures
 from service.engine.inputs import DecodedTurn, KnownImage, Picture
+from service.engine.prompt.internvl import frames_of
 from service.engine.prompt.prompt_reader import PromptReader
 from service.engine.ranks.messages import Add, ImageSource
 from service.engine.ranks.shared_memory import SharedMemory
-from service.engine.request import EncodedImage, Request
+from service.engine.request import Content, EncodedImage, EncodedVideo, Request, Turn
 from service.engine.sampling.grammar import Grammars
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageDecoder
@@ -27,16 +28,18 @@ def share_key(request: Request) -> Hashable | None:
     if request.sampling.temperature > 0 and request.sampling.seed is None:
         return None
     turns = tuple((turn.role, tuple(map(_content_key, turn.content))) for turn in request.turns)
-    return (turns, request.max_tiles, request.sampling, request.shorten)
+    return (turns, request.sampling, request.shorten)
 
 
-def _content_key(part: str | EncodedImage) -> Hashable:
-    return part if isinstance(part, str) else part.digest
+def _content_key(part: Content) -> Hashable:
+    if isinstance(part, EncodedVideo):
+        return tuple(map(_image_key, part.frames))
+    return part if isinstance(part, str) else _image_key(part)
 
 
-def images_of(request: Request) -> list[EncodedImage]:
-    """The images of a request in reading order."""
-    return [part for turn in request.turns for part in turn.content if isinstance(part, EncodedImage)]
+def _image_key(image: EncodedImage) -> tuple[bytes, int | None]:
+    """What features depend on."""
+    return image.digest, image.max_tiles
 
 
 class Preparation:
@@ -72,11 +75,10 @@ class Preparation:
         self._check_tokens(request)
         if request.sampling.grammar is not None:
             self.grammars.matcher(request.sampling.grammar)
-        keys = [(image.digest, request.max_tiles) for image in images_of(request)]
+        turns = [Turn(turn.role, self._spread(turn.content)) for turn in request.turns]
+        keys = [_image_key(part) for turn in turns for part in turn.content if isinstance(part, EncodedImage)]
         known = [self.features.get(key) for key in keys]
-        inputs = self.loaded.inputs.build(
-            list(self._turns(request, iter(known))), max_tiles=request.max_tiles
-        )
+        inputs = self.loaded.inputs.build(list(self._turns(turns, iter(known))))
         answer.prompt_tokens, answer.image_tiles = len(inputs.input_ids), inputs.image_tiles
         answer.spell = self.grammars.spell
         answer.detokenizer = Detokenizer(self.loaded.tokenizer, request.sampling.stop)
@@ -117,20 +119,35 @@ class Preparation:
                 field="logit_bias",
             )
 
-    def _turns(self, request: Request, known: Iterator[KeptFeatures | None]) -> Iterator[DecodedTurn]:
-        for turn in request.turns:
+    def _spread(self, content: tuple[Content, ...]) -> tuple[Content, ...]:
+        """The content with a video as the texts and images that the model was trained on."""
+        if not any(isinstance(part, EncodedVideo) for part in content):
+            return content
+        if self.loaded.inputs.tiling is None:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                "request has a video, but this model takes images only; send its frames as images",
+                field="image",
+            )
+        parts = list[Content]()
+        for part in content:
+            parts += frames_of(part) if isinstance(part, EncodedVideo) else (part,)
+        return tuple(parts)
+
+    def _turns(self, turns: list[Turn], known: Iterator[KeptFeatures | None]) -> Iterator[DecodedTurn]:
+        for turn in turns:
             content = (
-                part if isinstance(part, str) else self._picture(part, next(known), request.max_tiles)
+                self._picture(part, next(known)) if isinstance(part, EncodedImage) else str(part)
                 for part in turn.content
             )
             yield DecodedTurn(turn.role, tuple(content))
 
-    def _picture(self, image: EncodedImage, known: KeptFeatures | None, max_tiles: int | None) -> Picture:
+    def _picture(self, image: EncodedImage, known: KeptFeatures | None) -> Picture:
         tiling = self.loaded.inputs.tiling
         if known is not None:
             return KnownImage(len(known.pages))
         if tiling is not None:
-            return self.decoder.cut(image.data, tiling.spec.at_most(max_tiles))
+            return self.decoder.cut(image.data, tiling.spec.at_most(image.max_tiles))
         return self.decoder.decode(image.data)
 
 

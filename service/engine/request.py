@@ -13,9 +13,13 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file as it came from outside; it is decoded only when its features are not known yet."""
+    """An image file as it came from outside; it is decoded only when its features are not known yet.
+
+    `max_tiles` bounds its tiles (None: the model's own bound).
+    """
 
     data: bytes
+    max_tiles: int | None = None
 
     @cached_property
     def digest(self) -> bytes:
@@ -24,14 +28,24 @@ class EncodedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedVideo:
+    """The frames of a video in their order, each an image file."""
+
+    frames: tuple[EncodedImage, ...]
+
+
+Content = str | EncodedImage | EncodedVideo
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation: texts and images in the order in which they are to be read.
+    """One message of a conversation: texts, images and videos in the order in which they are to be read.
 
     `passed` are fields for another engine, such as `tool_calls`.
     """
 
     role: Role
-    content: tuple[str | EncodedImage, ...]
+    content: tuple[Content, ...]
     passed: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -87,17 +101,15 @@ class Sampling:
 class Request:
     """A conversation to be continued.
 
-    `max_tiles` bounds the tiles of each image (None: the model's own bound). `deadline` is a moment of
-    ``time.monotonic()``; a request that is not done by then ends with `deadline_exceeded`. A request whose
-    prompt and `max_tokens` together exceed the context is refused, or, with `shorten`, gets the tokens that
-    are left after the prompt: right if `max_tokens` is a default. Requests that wait are taken from one
-    `client` after another; those without a client are one. `passed` are parameters for another engine, as
-    they came.
+    `deadline` is a moment of ``time.monotonic()``; a request that is not done by then ends with
+    `deadline_exceeded`. A request whose prompt and `max_tokens` together exceed the context is refused, or,
+    with `shorten`, gets the tokens that are left after the prompt: right if `max_tokens` is a default.
+    Requests that wait are taken from one `client` after another; those without a client are one. `passed` are
+    parameters for another engine, as they came.
     """
 
     turns: tuple[Turn, ...]
     sampling: Sampling
-    max_tiles: int | None = None
     deadline: float | None = None
     shorten: bool = False
     client: str = ""

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from service.engine.request import EncodedImage, Grammar, Request, Turn
+from service.engine.request import EncodedImage, EncodedVideo, Grammar, Request, Turn
 from service.media.decode import ImageDecoder
 
 
 def has_images(request: Request) -> bool:
     """Whether a request has to be prepared in a thread."""
-    return any(isinstance(part, EncodedImage) for turn in request.turns for part in turn.content)
+    return any(not isinstance(part, str) for turn in request.turns for part in turn.content)
 
 
 def _constraint(grammar: Grammar | None) -> dict[str, Any]:
@@ -42,8 +42,7 @@ class PayloadBuilder:
         The other server thus decodes no file from outside. Raises RequestError for an image that cannot be
         decoded.
         """
-        detail = {"detail": "low"} if request.max_tiles == 1 else {}
-        return [self._message(turn, detail) for turn in request.turns]
+        return [self._message(turn) for turn in request.turns]
 
     def body(self, request: Request, messages: Messages, *, stream: bool, max_tokens: int | None) -> bytes:
         """The body of POST /v1/chat/completions."""
@@ -76,24 +75,30 @@ class PayloadBuilder:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
         return json.dumps(fields | dict(request.passed), separators=(",", ":")).encode()
 
-    def _message(self, turn: Turn, detail: dict[str, str]) -> dict[str, Any]:
+    def _message(self, turn: Turn) -> dict[str, Any]:
         content: Any
         if len(turn.content) == 1 and isinstance(turn.content[0], str):
             content = turn.content[0]
         else:
-            content = list(self._parts(turn, detail)) or None
+            content = list(self._parts(turn)) or None
         return {"role": turn.role, "content": content, **turn.passed}
 
-    def _parts(self, turn: Turn, detail: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _parts(self, turn: Turn) -> Iterator[dict[str, Any]]:
         for part in turn.content:
             if isinstance(part, str):
                 yield {"type": "text", "text": part}
+            elif isinstance(part, EncodedVideo):
+                frames = ",".join(map(self._base64, part.frames))
+                # vLLM's form of a list of frames; their format is read from the files.
+                yield {"type": "video_url", "video_url": {"url": "data:video/jpeg;base64," + frames}}
             else:
-                yield {"type": "image_url", "image_url": {"url": self._data_url(part), **detail}}
+                detail = {"detail": "low"} if part.max_tiles == 1 else {}
+                url = "data:image/png;base64," + self._base64(part)
+                yield {"type": "image_url", "image_url": {"url": url, **detail}}
 
-    def _data_url(self, image: EncodedImage) -> str:
+    def _base64(self, image: EncodedImage) -> str:
         pixels = self._decoder.decode(image.data)
         file = io.BytesIO()
         # Lossless, and quick rather than small: it travels within one machine.
         pixels.save(file, "PNG", compress_level=1)
-        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        return base64.b64encode(file.getvalue()).decode()

@@ -8,49 +8,67 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from service.api.backend import Backend
-from service.api.bodies.images import ImageReference, off_loop, read_image
+from service.api.bodies.images import ImageReference, VideoReference, off_loop, read_image, read_video
 from service.api.bodies.structured import json_grammar
-from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
+from service.api.bodies.validation import (
+    check_frame_count,
+    check_image_count,
+    check_prompt_length,
+    validation_error,
+)
 from service.api.request_state import RequestState
 from service.api.schemas.caption import CaptionRequest, SamplingParams
 from service.api.schemas.images import SOURCES, ImageSource
-from service.engine.request import EncodedImage, Sampling, Turn
+from service.engine.request import EncodedImage, EncodedVideo, Sampling, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
 from service.media.decode import too_many_bytes
 from service.settings import Settings
 
+LISTS = ("images", "frames")
+
+Item = EncodedImage | ImageReference | VideoReference
+
+
+def image_count(item: Item) -> int:
+    """Images that an item consists of."""
+    return len(item.frames) if isinstance(item, VideoReference) else 1
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionBody:
-    """The images, each a file or a reference to one; `listed` if the response is to be a list."""
+    """What is to be captioned, files or references to them; `listed` if the response is to be a list."""
 
-    images: tuple[bytes | ImageReference, ...]
+    items: tuple[Item, ...]
     listed: bool
     params: SamplingParams
+
+    @property
+    def image_count(self) -> int:
+        """Images that are charged for, frames included."""
+        return sum(map(image_count, self.items))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequests:
-    """Builds the engine's request for each image of a body; all have one deadline (``time.monotonic()``)."""
+    """Builds the engine's request for each item of a body; all have one deadline (``time.monotonic()``)."""
 
     params: SamplingParams
     backend: Backend
     state: RequestState
     deadline: float
 
-    async def build(self, image: bytes | ImageReference) -> EngineRequest:
-        """The request for one image.
+    async def build(self, item: Item) -> EngineRequest:
+        """The request for one image or video.
 
-        Raises RequestError if the prompt is too long or the image cannot be read.
+        Raises RequestError if the prompt is too long or an image cannot be read.
         """
         params, defaults, settings = self.params, self.backend.defaults, self.backend.settings
         schema = params.json_schema
         prompt = defaults.prompt if params.prompt is None else params.prompt
         check_prompt_length(len(prompt), settings, field="prompt")
-        file = image if isinstance(image, bytes) else await read_image(image, self.backend, self.state)
         return EngineRequest(
-            turns=(Turn("user", (EncodedImage(file), prompt)),),
+            turns=(Turn("user", (await self._read(item), prompt)),),
             sampling=Sampling(
                 max_tokens=defaults.max_tokens if params.max_tokens is None else params.max_tokens,
                 temperature=defaults.temperature if params.temperature is None else params.temperature,
@@ -60,6 +78,13 @@ class ImageRequests:
             client=self.state.key_name,
             shorten=params.max_tokens is None,
         )
+
+    async def _read(self, item: Item) -> EncodedImage | EncodedVideo:
+        if isinstance(item, VideoReference):
+            return await read_video(item, self.backend, self.state)
+        if isinstance(item, ImageReference):
+            return await read_image(item, self.backend, self.state)
+        return item
 
 
 async def read_caption_body(request: Request, settings: Settings) -> CaptionBody:
@@ -81,13 +106,16 @@ async def read_caption_body(request: Request, settings: Settings) -> CaptionBody
 
 async def _from_json(body: bytes, settings: Settings) -> CaptionBody:
     fields = await off_loop(_parse, body)
-    named = [name for name in (*SOURCES, "images") if getattr(fields, name) is not None]
+    named = [name for name in (*SOURCES, *LISTS) if getattr(fields, name) is not None]
     if len(named) != 1:
         raise _not_one_source(named)
     if fields.images is not None:
         check_image_count(len(fields.images), settings, field="images")
-        images = tuple(_reference(source, f"images.{index}.") for index, source in enumerate(fields.images))
-        return CaptionBody(images, listed=True, params=fields)
+        return CaptionBody(_references(fields.images, "images"), listed=True, params=fields)
+    if fields.frames is not None:
+        check_frame_count(len(fields.frames), settings, field="frames")
+        video = VideoReference(_references(fields.frames, "frames"))
+        return CaptionBody((video,), listed=False, params=fields)
     return CaptionBody((_reference(fields, ""),), listed=False, params=fields)
 
 
@@ -96,6 +124,10 @@ def _parse(body: bytes) -> CaptionRequest:
         return CaptionRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise validation_error(error) from None
+
+
+def _references(sources: list[ImageSource], field: str) -> tuple[ImageReference, ...]:
+    return tuple(_reference(source, f"{field}.{index}.") for index, source in enumerate(sources))
 
 
 def _reference(source: CaptionRequest | ImageSource, prefix: str) -> ImageReference:
@@ -119,7 +151,7 @@ async def _from_form(request: Request, settings: Settings) -> CaptionBody:
         for file in files:
             if (file.size or 0) > settings.max_image_bytes:
                 raise too_many_bytes(file.size or 0, settings.max_image_bytes, field="image")
-        images = tuple([await file.read() for file in files])
+        images = tuple([EncodedImage(await file.read()) for file in files])
         return CaptionBody(images, listed=len(files) > 1, params=params)
 
 
@@ -157,6 +189,6 @@ def _not_one_source(named: list[str]) -> RequestError:
     found = " and ".join(named) or "none"
     return RequestError(
         ErrorCode.INVALID_REQUEST,
-        f"request has {found}; it needs exactly one of image, image_url, image_path and images",
+        f"request has {found}; it needs exactly one of {', '.join(SOURCES)}, {' and '.join(LISTS)}",
         field=named[0] if named else "image",
     )

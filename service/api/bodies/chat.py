@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -10,14 +11,20 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from service.api.backend import Backend, backend_of
-from service.api.bodies.images import ImageReference, off_loop, read_images
+from service.api.bodies.images import ImageReference, VideoReference, off_loop, read_images
 from service.api.bodies.structured import grammar_of
 from service.api.bodies.unsupported import split
-from service.api.bodies.validation import check_image_count, check_prompt_length, validation_error
+from service.api.bodies.validation import (
+    check_frame_count,
+    check_image_count,
+    check_prompt_length,
+    validation_error,
+)
 from service.api.request_state import RequestState
-from service.api.schemas.chat import ChatMessage, ChatRequest, ImagePart
+from service.api.schemas.chat import ChatMessage, ChatRequest
+from service.api.schemas.content import ImagePart, TextPart, VideoPart, VideoUrlPart
 from service.api.schemas.tools import ToolChatRequest, passed_fields
-from service.engine.request import EncodedImage, Role, Sampling, Turn
+from service.engine.request import Content, EncodedVideo, Role, Sampling, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
 from service.generation_defaults import GenerationDefaults
@@ -30,21 +37,35 @@ ROLES: dict[str, Role] = {
 }  # fmt: skip
 
 
+Part = str | ImageReference | VideoReference
+
+
 @dataclass(frozen=True, slots=True)
 class ChatBody:
-    """A chat request, and its messages as parts: texts, and images whose files are still to be read."""
+    """A chat request, and its messages as parts: texts, and images and videos that are still to be read.
+
+    `images` has the images outside of videos, `frames` those of videos.
+    """
 
     fields: ChatRequest
-    messages: tuple[tuple[Role, tuple[str | ImageReference, ...]], ...]
+    messages: tuple[tuple[Role, tuple[Part, ...]], ...]
     images: tuple[ImageReference, ...]
+    frames: tuple[ImageReference, ...]
     passed: dict[str, Any]
 
     @classmethod
     def of(cls, fields: ChatRequest, passed: dict[str, Any]) -> "ChatBody":
         """Split the messages of a request into parts; `passed` are parameters for another engine."""
         messages = tuple(map(_parts, range(len(fields.messages)), fields.messages))
-        images = tuple(part for _, parts in messages for part in parts if isinstance(part, ImageReference))
-        return cls(fields, messages, images, passed)
+        parts = [part for _, parts in messages for part in parts]
+        images = tuple(part for part in parts if isinstance(part, ImageReference))
+        frames = tuple(frame for part in parts if isinstance(part, VideoReference) for frame in part.frames)
+        return cls(fields, messages, images, frames, passed)
+
+    @property
+    def image_count(self) -> int:
+        """Images that are charged for: those of the messages, and the frames of videos."""
+        return len(self.images) + len(self.frames)
 
     @property
     def max_tokens(self) -> int | None:
@@ -59,8 +80,9 @@ class ChatBody:
 
     @property
     def image_field(self) -> str:
-        """The field of the only image; `messages` for several: the engine does not say which it refused."""
-        return self.images[0].field if len(self.images) == 1 else "messages"
+        """The field of all images; `messages` for several: the engine does not say which it refused."""
+        fields = {image.field for image in (*self.images, *self.frames)}
+        return fields.pop() if len(fields) == 1 else "messages"
 
 
 async def read_chat_body(request: Request) -> ChatBody:
@@ -90,20 +112,24 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
         characters += len(json.dumps(body.passed))
     check_prompt_length(characters, settings, field="messages")
     check_image_count(len(body.images), settings, field="messages")
-    max_tiles = _max_tiles(fields)
-    files = iter(await read_images(body.images, backend, state))
+    check_frame_count(len(body.frames), settings, field="messages")
+    files = await read_images((*body.images, *body.frames), backend, state)
+    images, frames = iter(files[: len(body.images)]), iter(files[len(body.images) :])
+
+    def read(part: Part) -> Content:
+        if isinstance(part, str):
+            return part
+        if isinstance(part, ImageReference):
+            return next(images)
+        return EncodedVideo(tuple(islice(frames, len(part.frames))))
+
     turns = tuple(
-        Turn(
-            role,
-            tuple(part if isinstance(part, str) else EncodedImage(next(files)) for part in parts),
-            passed_fields(message),
-        )
+        Turn(role, tuple(map(read, parts)), passed_fields(message))
         for message, (role, parts) in zip(fields.messages, body.messages, strict=True)
     )
     return EngineRequest(
         turns=turns,
         sampling=_sampling(body, backend.defaults, settings),
-        max_tiles=max_tiles,
         deadline=deadline,
         shorten=body.max_tokens is None,
         client=state.key_name,
@@ -138,33 +164,29 @@ def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, A
     return fields, passed
 
 
-def _parts(index: int, message: ChatMessage) -> tuple[Role, tuple[str | ImageReference, ...]]:
+def _parts(index: int, message: ChatMessage) -> tuple[Role, tuple[Part, ...]]:
     role = ROLES[message.role]
     if message.content is None:  # an answer of nothing but tool calls
         return role, ()
     if isinstance(message.content, str):
         return role, (message.content,)
-    parts: list[str | ImageReference] = []
-    for position, part in enumerate(message.content):
-        if isinstance(part, ImagePart):
-            field = f"messages.{index}.content.{position}.image_url.url"
-            parts.append(ImageReference.from_url(part.image_url.url, field))
-        else:
-            parts.append(part.text)
-    return role, tuple(parts)
+    places = (f"messages.{index}.content.{position}" for position in range(len(message.content)))
+    return role, tuple(map(_part, message.content, places))
 
 
-def _max_tiles(fields: ChatRequest) -> int | None:
-    low = {
-        part.image_url.detail == "low"
-        for message in fields.messages
-        if isinstance(message.content, list)
-        for part in message.content
-        if isinstance(part, ImagePart)
-    }
-    if len(low) > 1:
-        raise _invalid("detail must be low for all images of a request or for none", "messages")
-    return 1 if low == {True} else None
+def _part(part: TextPart | ImagePart | VideoPart | VideoUrlPart, place: str) -> Part:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, ImagePart):
+        low = part.image_url.detail == "low"
+        return ImageReference.from_url(part.image_url.url, f"{place}.image_url.url", 1 if low else None)
+    if isinstance(part, VideoUrlPart):
+        return VideoReference.from_url(part.video_url.url, f"{place}.video_url.url")
+    return VideoReference(
+        tuple(
+            ImageReference.from_url(url, f"{place}.video.{number}") for number, url in enumerate(part.video)
+        )
+    )
 
 
 def _sampling(body: ChatBody, defaults: GenerationDefaults, settings: Settings) -> Sampling:

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from service.errors import ErrorCode, RequestError
-from service.settings import Settings
+from service.settings import MOST_FRAMES, Settings
 
 
 def check_image_count(count: int, settings: Settings, *, field: str) -> None:
@@ -17,6 +17,17 @@ def check_image_count(count: int, settings: Settings, *, field: str) -> None:
             ErrorCode.INVALID_REQUEST,
             f"request has {count} images; the limit is {settings.max_images} (CAPSTAN_MAX_IMAGES); "
             "split it into several requests",
+            field=field,
+        )
+
+
+def check_frame_count(count: int, settings: Settings, *, field: str) -> None:
+    """Raise RequestError if the videos of a request have too many frames."""
+    if count > settings.max_frames:
+        many = f"{count} frames" if count <= MOST_FRAMES else f"over {MOST_FRAMES} frames"
+        raise RequestError(
+            ErrorCode.INVALID_REQUEST,
+            f"request has {many}; the limit is {settings.max_frames} (CAPSTAN_MAX_FRAMES); send fewer",
             field=field,
         )
 

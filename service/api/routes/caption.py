@@ -9,8 +9,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from service.api.auth.middleware import charge
 from service.api.backend import Backend, backend_of
-from service.api.bodies.caption import CaptionBody, ImageRequests, read_caption_body
-from service.api.bodies.images import ImageReference
+from service.api.bodies.caption import CaptionBody, ImageRequests, Item, read_caption_body
 from service.api.errors import error_detail
 from service.api.openapi.operations import CAPTION
 from service.api.request_state import state_of
@@ -30,7 +29,7 @@ router = APIRouter(tags=["captions"])
 
 @router.post("/caption", summary="Caption images", **CAPTION)
 async def caption(request: Request) -> Response:
-    """Caption an image, or each image of a list.
+    """Caption an image, each image of a list, or the frames of a video together.
 
     An image is sent as base64, as a file of a form, by URL, or by its path on the server. With
     `Accept: text/plain` the response is the bare caption. With `stream` it is server-sent events: a `delta`
@@ -39,7 +38,7 @@ async def caption(request: Request) -> Response:
     backend, state = backend_of(request), state_of(request.scope)
     backend.engine.check_admission(state.key_name)
     body = await read_caption_body(request, backend.settings)
-    charge(request, images=len(body.images), model=backend.settings.public_name)
+    charge(request, images=body.image_count, model=backend.settings.public_name)
     deadline = monotonic() + backend.settings.request_timeout
     requests = ImageRequests(params=body.params, backend=backend, state=state, deadline=deadline)
     as_text = prefers_text(request.headers.get("accept", ""))
@@ -47,13 +46,14 @@ async def caption(request: Request) -> Response:
         if body.params.stream or as_text:
             raise _lists_are_json(body)
         return await _caption_each(backend, body, requests)
-    handle = backend.engine.submit(await requests.build(body.images[0]))
-    state.asked.append((handle, 1))
+    handle = backend.engine.submit(await requests.build(body.items[0]))
+    state.asked.append((handle, body.image_count))
     if body.params.stream:
         text = await AnswerStream.start(handle, handle.stream())
-        return EventStream(request, handle, _events(request, backend, text), error_name="error")
+        events = _events(request, backend, text, body.image_count)
+        return EventStream(request, handle, events, error_name="error")
     completion = await handle.result()
-    state.answered(completion, images=1)
+    state.answered(completion, images=body.image_count)
     if as_text:
         return PlainTextResponse(completion.text.strip())
     return _json(_response(request, backend, completion))
@@ -107,19 +107,21 @@ def _response(request: Request, backend: Backend, completion: Completion) -> Cap
     )
 
 
-async def _events(request: Request, backend: Backend, text: AnswerStream[str]) -> AsyncIterator[bytes]:
+async def _events(
+    request: Request, backend: Backend, text: AnswerStream[str], images: int
+) -> AsyncIterator[bytes]:
     async for piece in text:
         yield event(CaptionDelta(text=piece), "delta")
     completion = text.handle.completion
     if completion is not None:
-        state_of(request.scope).answered(completion, images=1)
+        state_of(request.scope).answered(completion, images=images)
         yield event(_response(request, backend, completion), "caption")
 
 
 async def _caption_each(backend: Backend, body: CaptionBody, requests: ImageRequests) -> Response:
     """Caption the images of a list at the same time; an error of one does not affect the others."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_item(image, backend, requests)) for image in body.images]
+        tasks = [group.create_task(_item(item, backend, requests)) for item in body.items]
     items = [task.result() for task in tasks]
     used = [item.usage for item in items if item.usage is not None]
     total = Usage(
@@ -137,9 +139,9 @@ async def _caption_each(backend: Backend, body: CaptionBody, requests: ImageRequ
     )
 
 
-async def _item(image: bytes | ImageReference, backend: Backend, requests: ImageRequests) -> CaptionItem:
+async def _item(item: Item, backend: Backend, requests: ImageRequests) -> CaptionItem:
     try:
-        handle = backend.engine.submit(await requests.build(image))
+        handle = backend.engine.submit(await requests.build(item))
         requests.state.asked.append((handle, 1))
         completion = await handle.result()
     except RequestError as error:

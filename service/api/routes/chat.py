@@ -35,10 +35,10 @@ async def create_chat_completion(request: Request) -> Response:
     backend, state = backend_of(request), state_of(request.scope)
     backend.engine.check_admission(state.key_name)
     body = await read_chat_body(request)
-    charge(request, images=len(body.images), model=body.fields.model or backend.settings.public_name)
+    charge(request, images=body.image_count, model=body.fields.model or backend.settings.public_name)
     handle = backend.engine.submit(await engine_request(body, backend, state))
-    state.asked.append((handle, len(body.images)))
-    answer = Answer(state, backend, images=len(body.images), logprobs=bool(body.fields.logprobs))
+    state.asked.append((handle, body.image_count))
+    answer = Answer(state, backend, images=body.image_count, logprobs=bool(body.fields.logprobs))
     try:
         if isinstance(handle, ForwardedRequest):
             return await _forwarded(request, handle, answer, body)

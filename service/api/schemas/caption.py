@@ -74,7 +74,7 @@ class Usage(BaseModel):
 
 
 class CaptionRequest(SamplingParams):
-    """A JSON request: one image or a list of images, and how to caption them."""
+    """A JSON request: one image, a list of images or the frames of a video, and how to caption them."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -96,6 +96,10 @@ class CaptionRequest(SamplingParams):
             min_length=1,
             description="Several images, each captioned on its own; the captions come in the same order.",
         ),
+    ] = None
+    frames: Annotated[
+        list[ImageSource] | None,
+        Field(min_length=1, description="The frames of a video in their order; they get one caption."),
     ] = None
 
 

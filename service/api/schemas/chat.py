@@ -8,56 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.api.schemas.content import STRICT, TextContent, UserContent
 from service.api.schemas.images import EXAMPLE_IMAGE
 from service.api.schemas.structured import ResponseFormat, StructuredOutputs
-
-STRICT = ConfigDict(extra="forbid")
-
-
-class ImageUrl(BaseModel):
-    """The location of an image."""
-
-    model_config = STRICT
-
-    url: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description="A data URL (`data:image/...;base64,`), or an https URL that the server fetches.",
-        ),
-    ]
-    detail: Annotated[
-        Literal["auto", "low", "high"],
-        Field(description="`low`: one tile. Otherwise the model's own tiling. The same for all images."),
-    ] = "auto"
-
-
-class TextPart(BaseModel):
-    """A piece of text."""
-
-    model_config = STRICT
-
-    type: Literal["text"]
-    text: str
-
-
-class ImagePart(BaseModel):
-    """An image."""
-
-    model_config = STRICT
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-UserContent = (
-    str
-    | Annotated[
-        list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
-        Field(min_length=1, title="Parts"),
-    ]
-)
-TextContent = str | Annotated[list[TextPart], Field(min_length=1, title="Texts")]
 
 
 def _without_nulls(values: Any) -> Any:  # noqa: ANN401 - whatever the body holds
@@ -86,7 +39,7 @@ class SystemMessage(Message):
 
 
 class UserMessage(Message):
-    """What the user says, with images."""
+    """What the user says, with images and videos."""
 
     role: Literal["user"]
     content: UserContent

@@ -7,13 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from service.api.schemas.chat import (
-    ChatRequest,
-    Message,
-    SystemMessage,
-    TextContent,
-    UserMessage,
-)
+from service.api.schemas.chat import ChatRequest, Message, SystemMessage, UserMessage
+from service.api.schemas.content import TextContent
 
 
 class ToolMessage(Message):

@@ -3,7 +3,7 @@
 The library's own processor gives the same, five times slower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +13,7 @@ from service.engine.inputs import DecodedTurn, KnownImage, ModelInputs
 from service.engine.prompt.shape import PromptTemplate, Shape, take_apart
 from service.engine.prompt.skeleton import Skeleton
 from service.engine.prompt.vocabulary import Vocabulary
+from service.engine.request import EncodedImage, EncodedVideo
 from service.errors import ErrorCode, RequestError
 from service.media.tiles import TileSpec, Tiling, cut
 
@@ -33,6 +34,17 @@ class ImageTokens:
         return [self.start, *[self.context] * (self.per_tile * count), self.end]
 
 
+def frames_of(video: EncodedVideo) -> Iterator[str | EncodedImage]:
+    """A video as InternVL reads it: its frames in order, each one tile behind its number.
+
+    The line break after each is the template's, as after every image. Source: the model card of InternVL2,
+    "Single video single-round conversation", with ``max_num=1``.
+    """
+    for number, frame in enumerate(video.frames, start=1):
+        yield f"Frame{number}: "
+        yield EncodedImage(frame.data, max_tiles=1)
+
+
 class InternVLInputs:
     """Builds inputs for an InternVL model. Safe to call from several threads."""
 
@@ -51,21 +63,18 @@ class InternVLInputs:
         """See `InputBuilder.tiling`."""
         return Tiling(self.spec, self.image.per_tile)
 
-    def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:
-        """See `InputBuilder.build`; `max_tiles` can only lower the model's own bound.
-
-        Raises RequestError for turns that the model's template cannot take.
-        """
+    def build(self, turns: Sequence[DecodedTurn]) -> ModelInputs:
+        """See `InputBuilder.build`. Raises RequestError for turns that the model's template cannot take."""
         conversation = take_apart(turns)
         skeleton = self._skeleton(conversation.shape)
-        spec = self.spec.at_most(max_tiles)
         tiles, counts = list[np.ndarray](), list[int]()
         for image in conversation.images:
             if isinstance(image, KnownImage):
                 counts.append(image.tiles)
             else:
-                tiles.append(image if isinstance(image, np.ndarray) else cut(image, spec))  # [T, H, W, 3]
-                counts.append(len(tiles[-1]))
+                own = image if isinstance(image, np.ndarray) else cut(image, self.spec)  # [T, H, W, 3]
+                tiles.append(own)
+                counts.append(len(own))
         ids = skeleton.fill(conversation.texts, [self.image.of(count) for count in counts])
         return ModelInputs(
             input_ids=ids,

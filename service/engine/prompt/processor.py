@@ -34,8 +34,8 @@ class ProcessorInputs:
         """See `InputBuilder.tiling`."""
         return
 
-    def build(self, turns: Sequence[DecodedTurn], *, max_tiles: int | None = None) -> ModelInputs:  # noqa: ARG002
-        """See `InputBuilder.build`; how images are cut is the processor's affair, so `max_tiles` is unused.
+    def build(self, turns: Sequence[DecodedTurn]) -> ModelInputs:
+        """See `InputBuilder.build`.
 
         Raises RequestError for turns that the checkpoint's chat template or processor refuses.
         """

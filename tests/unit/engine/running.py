@@ -16,11 +16,11 @@ import torch
 from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
-from service.engine.inputs import DecodedTurn
+from service.engine.inputs import DecodedTurn, Picture
 from service.engine.options import EngineOptions
 from service.engine.pixels import normaliser_of, pixels
 from service.engine.ranks.thread import ThreadRank
-from service.engine.request import Completion, EncodedImage, Request, Sampling, Turn
+from service.engine.request import Completion, Content, EncodedImage, EncodedVideo, Request, Sampling, Turn
 from service.media.decode import ImageDecoder, ImageLimits, LocalDecoder
 from service.settings import EMBEDDED_MODEL
 from training.shapes import draw, random_scene
@@ -63,23 +63,39 @@ def picture(seed: int, width: int = 112, height: int = 112) -> EncodedImage:
     return EncodedImage(file.getvalue())
 
 
-def ask(*content: str | EncodedImage, max_tokens: int = 16, **rest: Any) -> Request:
+def ask(*content: Content, max_tokens: int = 16, **rest: Any) -> Request:
     """A request of one turn; what is not the request's own goes to its sampling."""
-    own = {name: rest.pop(name) for name in ("deadline", "shorten", "max_tiles", "client") if name in rest}
+    own = {name: rest.pop(name) for name in ("deadline", "shorten", "client") if name in rest}
     return Request((Turn("user", content),), Sampling(max_tokens, **rest), **own)
+
+
+def spread(content: tuple[Content, ...]) -> Iterator[str | EncodedImage]:
+    """The content with the frames of videos as the model card of InternVL2 has them."""
+    for part in content:
+        if isinstance(part, EncodedVideo):
+            for index, frame in enumerate(part.frames):
+                yield f"Frame{index + 1}: "
+                yield EncodedImage(frame.data, max_tiles=1)
+        else:
+            yield part
+
+
+def _decoded(loaded: LoadedModel, part: str | EncodedImage) -> str | Picture:
+    if isinstance(part, str):
+        return part
+    if loaded.inputs.tiling is None:
+        return DECODER.decode(part.data)
+    return DECODER.cut(part.data, loaded.inputs.tiling.spec.at_most(part.max_tiles))
 
 
 @torch.inference_mode()
 def by_generate(loaded: LoadedModel, request: Request, **options: Any) -> str:
     """The text that transformers' own `generate` gives, alone."""
     turns = [
-        DecodedTurn(
-            turn.role,
-            tuple(part if isinstance(part, str) else DECODER.decode(part.data) for part in turn.content),
-        )
+        DecodedTurn(turn.role, tuple(_decoded(loaded, part) for part in spread(turn.content)))
         for turn in request.turns
     ]
-    inputs = loaded.inputs.build(turns, max_tiles=request.max_tiles)
+    inputs = loaded.inputs.build(turns)
     tensors: dict[str, Any] = dict(inputs.extra)
     if inputs.tiles:
         tensors["pixel_values"] = pixels(inputs.tiles, normaliser_of(loaded), loaded.device)

@@ -7,6 +7,7 @@ import pytest
 
 from service.engine.engine import Engine
 from service.engine.preparation import share_key
+from service.engine.request import EncodedImage
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
 from tests.unit.engine.running import (
@@ -58,7 +59,9 @@ def test_a_new_image_next_to_a_known_one_is_computed_alone() -> None:
 def test_the_bound_of_tiles_is_part_of_what_an_image_is() -> None:
     """The same image cut otherwise has other features."""
     with running() as engine:
-        first, second = answer(engine, ask(picture(1), "?"), ask(picture(1), "?", max_tiles=1))
+        first, second = answer(
+            engine, ask(picture(1), "?"), ask(EncodedImage(picture(1).data, max_tiles=1), "?")
+        )
         assert engine.stats().feature_misses == 2
     assert (first.usage.image_tiles, second.usage.image_tiles) == (5, 1)
 
