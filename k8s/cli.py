@@ -12,8 +12,8 @@ from client.errors import ClientError
 from k8s.clients.helm import Values, find_chart
 from k8s.clients.process import redact
 from k8s.commands import keys
-from k8s.commands.align import align
 from k8s.commands.deploy import deploy as run_deploy
+from k8s.commands.deploy import plan as show_plan
 from k8s.commands.doctor import doctor as run_doctor
 from k8s.commands.history import history as show_history
 from k8s.commands.history import rollback as run_rollback
@@ -38,13 +38,12 @@ from k8s.commands.options import (
     rollout_options,
     shared,
 )
-from k8s.commands.plan import plan as show_plan
 from k8s.commands.scale import restart, scale
 from k8s.commands.session import Session
 from k8s.commands.size import size
 from k8s.commands.status import status as show_status
 from k8s.commands.usage import usage
-from k8s.commands.verify import verify
+from k8s.commands.verify import align, verify
 from k8s.errors import CapstanError, ExitCode
 from k8s.planning.comparison import Limits
 from k8s.rollout.compare import find_images

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from k8s.commands.plan import proposal_json, proposal_lines
+from k8s.commands.deploy import proposal_json, proposal_lines
 from k8s.errors import RefusedError
 from k8s.planning.capacity import CapacityReport
 from k8s.planning.diff import merge_patch
