@@ -37,10 +37,10 @@ def running(loaded: LoadedModel | None = None) -> Iterator[Engine]:
     torch.set_num_threads(1)
     pool = DecodePool(Bounds(ImageLimits(), DECODE_SECONDS), processes=2)
     if loaded is None:
-        engine = native_engine(Settings.model_validate({}), 0, pool)
+        engine = native_engine(Settings.model_validate({"torch_threads": 1}), 0, pool)
     else:
         options = EngineOptions()
-        engine = Engine(loaded, ThreadRank(loaded, options), decoder=pool, options=options)
+        engine = Engine(ThreadRank(loaded, options), decoder=pool, options=options)
     try:
         engine.start()
         pool.wait_until_ready()

@@ -1,21 +1,11 @@
-"""The native engine of a replica: the checkpoint on its devices, as the settings say.
-
-A module of its own, because importing torch and transformers takes seconds and memory that a replica in front
-of another server does without.
-"""
+"""The native engine of a replica: the checkpoint on its devices, as the settings say."""
 
 import logging
 
-import torch
-
-from service.engine import device
-from service.engine.checkpoint import dtype
-from service.engine.checkpoint.load import outline
 from service.engine.checkpoint.progress import timed
 from service.engine.checkpoint.source import locate
 from service.engine.engine import Engine
-from service.engine.options import EngineOptions
-from service.engine.ranks.division import refuse_indivisible, refuse_missing
+from service.engine.options import EngineOptions, computes_on_cpu
 from service.engine.ranks.group import RankGroup
 from service.engine.ranks.messages import Setup
 from service.errors import DeviceError
@@ -26,7 +16,7 @@ from service.settings import Settings
 def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engine:
     """Start the processes of the model; `gpus` is the number that Ray assigned to this replica.
 
-    Raises StartupError if the model cannot be divided as the settings say, or has no valid configuration.
+    Raises StartupError if the checkpoint is not there, or the settings contradict each other.
     """
     options = EngineOptions(
         slots=settings.max_concurrent_sequences,
@@ -40,13 +30,13 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
         cuda_graphs=settings.cuda_graphs,
         runner=settings.runner,
     )
-    size, chosen = settings.gpus_per_replica, device.pick(settings.device, gpus)
-    if size > 1:
-        refuse_missing(size, gpus, chosen)
-        if settings.runner == "generate":
-            raise DeviceError(
-                f"CAPSTAN_RUNNER=generate needs CAPSTAN_GPUS_PER_REPLICA to be 1, not {size}; set one of them"
-            )
+    size = settings.gpus_per_replica
+    if size > 1 and not computes_on_cpu(settings.device, gpus):
+        refuse_missing(size, gpus)
+    if size > 1 and settings.runner == "generate":
+        raise DeviceError(
+            f"CAPSTAN_RUNNER=generate needs CAPSTAN_GPUS_PER_REPLICA to be 1, not {size}; set one of them"
+        )
     seconds: dict[str, float] = {}
     with timed(seconds, "download"):
         directory = locate(settings.checkpoint, settings.model_revision)
@@ -59,29 +49,21 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
         port=0,
         directory=str(directory),
         dtype=settings.dtype,
-        device=chosen,
+        device=settings.device,
+        gpus=gpus,
         max_tiles=settings.max_tiles,
-        threads=max(1, (settings.torch_threads or torch.get_num_threads()) // size),
+        threads=settings.torch_threads,
         log_level=logging.getLogger("capstan").getEffectiveLevel(),
         options=options,
         adapter=adapter,
     )
-    # All threads are for the model: what this process computes with torch is next to nothing.
-    torch.set_num_threads(1)
-    ranks = RankGroup(setup)
-    try:
-        loaded = outline(
-            settings.checkpoint,
-            directory,
-            revision=settings.model_revision,
-            dtype=dtype.choose(settings.dtype, chosen),
-            device=chosen,
-            max_tiles=settings.max_tiles,
+    return Engine(RankGroup(setup), decoder=decoder, options=options, startup_seconds=seconds)
+
+
+def refuse_missing(wanted: int, given: int) -> None:
+    """Raise DeviceError where a replica of `wanted` GPUs was `given` fewer."""
+    if wanted > given:
+        raise DeviceError(
+            f"{wanted} GPUs a replica are set (CAPSTAN_GPUS_PER_REPLICA), but Ray gave this replica {given}; "
+            f"set num_gpus to {wanted} in ray_actor_options"
         )
-        loaded.seconds.update(seconds)
-        if size > 1:
-            refuse_indivisible(loaded.model.config, size)
-    except BaseException:
-        ranks.close()
-        raise
-    return Engine(loaded, ranks, decoder=decoder, options=options)

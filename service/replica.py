@@ -23,6 +23,7 @@ from service.media.sandbox.worker import Bounds
 from service.media.url_policy import HostRule, UrlRules
 from service.metrics.phases import Phases
 from service.metrics.telemetry import Telemetry
+from service.native import native_engine
 from service.settings import Settings
 
 logger = logging.getLogger("capstan.replica")
@@ -107,6 +108,4 @@ def _decode_pool(settings: Settings) -> DecodePool | None:
 def _engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> ServingEngine:
     if settings.engine != "native":
         return external_engine(settings, gpus, decoder)
-    from service.native import native_engine  # noqa: PLC0415 - torch, which not every engine needs
-
     return native_engine(settings, gpus, decoder)

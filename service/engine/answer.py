@@ -9,6 +9,7 @@ from service.engine.feature_directory import KeptFeatures
 from service.engine.request import (
     Completion,
     FinishReason,
+    RankTimeline,
     Request,
     SpelledLogprobs,
     Timings,
@@ -16,7 +17,6 @@ from service.engine.request import (
     Usage,
 )
 from service.engine.request_handle import RequestHandle
-from service.engine.sequence import RankTimeline
 from service.errors import ErrorCode, RequestError
 
 

@@ -15,7 +15,7 @@ class Detokenizer:
     """
 
     def __init__(self, tokenizer: Any, stop: tuple[str, ...] = ()) -> None:  # noqa: ANN401 - transformers' have no common type
-        self._tokenizer = _quickest(tokenizer)
+        self._tokenizer = quickest(tokenizer)
         self._stops = [_Stop(one) for one in stop if one]
         self._ids: list[int] = []
         self._settled = 0  # tokens whose text is in `_text`
@@ -98,7 +98,7 @@ class _Stop:
         return matched + (self.text[matched] == character)
 
 
-def _quickest(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
+def quickest(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
     """What decodes to the same text in the least time.
 
     The layer that transformers puts around a fast tokenizer's own `decode` takes four times as long as that

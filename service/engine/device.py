@@ -6,13 +6,12 @@ of the machine. A fraction of a GPU looks like a whole one here; what others lea
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
+from service.engine.options import RequestedDevice, computes_on_cpu
 from service.errors import DeviceError
-
-Requested = Literal["auto", "cpu", "cuda"]
 
 KIBIBYTE = 2**10
 # A cgroup of version 1 without a limit reports the largest page-aligned number that fits 63 bits.
@@ -35,20 +34,20 @@ class Cuda(Protocol):
         ...
 
 
-def pick(requested: Requested, gpus: float, *, cuda: Cuda = torch.cuda) -> torch.device:
+def pick(requested: RequestedDevice, gpus: float, *, cuda: Cuda = torch.cuda) -> torch.device:
     """The device to compute on: ``cpu``, or the first of the visible GPUs.
 
     `gpus` is how many Ray gave the replica; a fraction counts as one. Raises DeviceError where a GPU was
     asked for, or given by Ray, and PyTorch sees none.
     """
-    if requested == "cpu" or (requested == "auto" and gpus <= 0):
+    if computes_on_cpu(requested, gpus):
         return torch.device("cpu")
     if cuda.is_available() and cuda.device_count() > 0:
         return torch.device("cuda", 0)
     raise DeviceError(_no_gpu(requested, gpus))
 
 
-def _no_gpu(requested: Requested, gpus: float) -> str:
+def _no_gpu(requested: RequestedDevice, gpus: float) -> str:
     if torch.version.cuda is None and torch.version.hip is None:
         return (
             f"device {requested!r} with {gpus:g} GPUs from Ray needs a GPU, but this PyTorch "

@@ -8,10 +8,11 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from types import MappingProxyType
 
 from service.engine.answer import Answer, failed, fault, not_ready
-from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.deliveries import Deliveries
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
@@ -35,12 +36,20 @@ STALL_SECONDS = {"cuda": 8.0, "cpu": 300.0}
 
 
 class Engine:
-    """One model on the devices of one replica. `loaded` is its outline; the weights are with the ranks."""
+    """One model on the devices of one replica, which its ranks compute.
+
+    `startup_seconds` are those of what was done before the ranks were started.
+    """
 
     def __init__(
-        self, loaded: LoadedModel, ranks: Ranks, *, decoder: ImageDecoder, options: EngineOptions
+        self,
+        ranks: Ranks,
+        *,
+        decoder: ImageDecoder,
+        options: EngineOptions,
+        startup_seconds: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self.loaded = loaded
+        self.startup_seconds = startup_seconds
         self.options = options
         self.requests = RequestTable(options.slots + options.max_waiting)
         self._ranks = ranks
@@ -62,7 +71,6 @@ class Engine:
         """
         try:
             self._started = started(
-                self.loaded,
                 self._ranks,
                 self.requests,
                 decoder=self._decoder,
@@ -115,12 +123,11 @@ class Engine:
     def describe(self) -> EngineDescription:
         """How the model is run."""
         description = self._running().ready.description
-        # This process has downloaded the checkpoint; the rest of the start was the ranks'.
-        return replace(description, startup_seconds={**description.startup_seconds, **self.loaded.seconds})
+        return replace(description, startup_seconds={**self.startup_seconds, **description.startup_seconds})
 
     def tiling(self) -> Tiling | None:
         """How the model cuts images; None if its own processor does it in its own way."""
-        return self.loaded.inputs.tiling
+        return self._running().outline.inputs.tiling
 
     def stats(self) -> EngineStats:
         """Counters and gauges."""
@@ -221,7 +228,8 @@ class Engine:
     def _look(self, beat: Beat) -> None:
         """Raise EngineStopped if a step lasts too long."""
         self._beat = beat
-        limit = self.options.stall_seconds or STALL_SECONDS[self.loaded.device.type]
+        device = self._running().ready.description.device or "cpu"
+        limit = self.options.stall_seconds or STALL_SECONDS[device.partition(":")[0]]
         if beat.step_seconds > limit:
             raise EngineStopped(
                 f"the engine's step has lasted {beat.step_seconds:.0f} s; the limit is {limit:.0f}"

@@ -21,6 +21,7 @@ from service.engine.ranks.messages import (
     StepFailed,
     ToPeer,
 )
+from service.engine.ranks.sequences import sequence_of
 from service.engine.runner.protocol import Runner
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
@@ -206,7 +207,7 @@ def follow(local: LocalExecutor, leader: Leader, image_token: int | None) -> Non
         except EOFError:
             return
         if isinstance(message, Add):
-            sequences[message.number] = message.sequence(descriptor, image_token)
+            sequences[message.number] = sequence_of(message, descriptor, image_token)
         elif isinstance(message, Step):
             if not _computed(local, [_chunk(planned, sequences) for planned in message.chunks]):
                 leader.send(StepFailed(message.step))

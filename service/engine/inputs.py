@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 
 from service.engine.request import Role
@@ -43,7 +42,7 @@ class ModelInputs:
     input_ids: list[int]
     tiles: tuple[np.ndarray, ...] = ()
     tiles_per_image: tuple[int, ...] = ()
-    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def image_tiles(self) -> int:

@@ -6,6 +6,13 @@ from typing import Literal
 from service.engine.pages import PAGE_TOKENS
 
 RunnerName = Literal["auto", "transformers", "generate"]
+RequestedDtype = Literal["auto", "float32", "bfloat16", "float16"]
+RequestedDevice = Literal["auto", "cpu", "cuda"]
+
+
+def computes_on_cpu(device: RequestedDevice, gpus: float) -> bool:
+    """Whether a replica that Ray gave so many GPUs computes on the CPU."""
+    return device == "cpu" or (device == "auto" and gpus <= 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,13 @@ Runs in worker threads of the HTTP process, so that neither a step nor the event
 from collections.abc import Hashable, Iterator
 
 import numpy as np
-import torch
 
 from service.engine.answer import Answer
-from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.detokenizer import Detokenizer
 from service.engine.feature_directory import FeatureDirectory, KeptFeatures
 from service.engine.inputs import DecodedTurn, KnownImage, Picture
+from service.engine.outline import Outline, PromptHooks
 from service.engine.prompt.internvl import frames_of
-from service.engine.prompt.prompt_reader import PromptReader
 from service.engine.ranks.messages import Add, ImageSource
 from service.engine.ranks.shared_memory import SharedMemory
 from service.engine.request import Content, EncodedImage, EncodedVideo, Request, Turn
@@ -45,28 +43,28 @@ def _image_key(image: EncodedImage) -> tuple[bytes, int | None]:
 class Preparation:
     """Makes messages for rank 0 from requests to one model. Safe to call from several threads.
 
-    `context_length` bounds prompt and answer together, in tokens. `reader` is for models whose forward needs
-    more of a prompt than tokens.
+    `context_length` bounds prompt and answer together, in tokens. `hooks` are those of a model whose forward
+    needs more of a prompt than tokens.
     """
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        outline: Outline,
         decoder: ImageDecoder,
         features: FeatureDirectory,
         *,
         context_length: int,
-        reader: PromptReader | None = None,
+        hooks: PromptHooks | None = None,
     ) -> None:
-        self.loaded = loaded
+        self.outline = outline
         self.decoder = decoder
         self.features = features
         self.context_length = context_length
-        self.reader = reader
-        self.grammars = Grammars(loaded.tokenizer, loaded.stop_ids)
+        self.hooks = hooks
+        self.grammars = Grammars(outline.tokenizer, outline.stop_ids)
 
     def prepare(self, answer: Answer) -> tuple[Add, SharedMemory | None]:
-        """The message that starts an answer, and the memory with its tensors.
+        """The message that starts an answer, and the memory with its arrays.
 
         An image whose features are known is not even decoded.
         Raises RequestError for an image, a prompt or a grammar that cannot be taken.
@@ -78,13 +76,13 @@ class Preparation:
         turns = [Turn(turn.role, self._spread(turn.content)) for turn in request.turns]
         keys = [_image_key(part) for turn in turns for part in turn.content if isinstance(part, EncodedImage)]
         known = [self.features.get(key) for key in keys]
-        inputs = self.loaded.inputs.build(list(self._turns(turns, iter(known))))
+        inputs = self.outline.inputs.build(list(self._turns(turns, iter(known))))
         answer.prompt_tokens, answer.image_tiles = len(inputs.input_ids), inputs.image_tiles
         answer.spell = self.grammars.spell
-        answer.detokenizer = Detokenizer(self.loaded.tokenizer, request.sampling.stop)
+        answer.detokenizer = Detokenizer(self.outline.tokenizer, request.sampling.stop)
         limit = allowed(answer.prompt_tokens, request, self.context_length)
-        tensors = [*map(torch.from_numpy, inputs.tiles), *inputs.extra.values()]
-        memory, regions = SharedMemory.of(tensors) if tensors else (None, [])
+        arrays = [*inputs.tiles, *inputs.extra.values()]
+        memory, regions = SharedMemory.of(arrays) if arrays else (None, [])
         places = iter(regions)
         images = list[ImageSource]()
         for key, kept, tiles in zip(keys, known, inputs.tiles_per_image, strict=True):
@@ -101,8 +99,8 @@ class Preparation:
             limit=limit,
             images=tuple(images),
             extra=dict(zip(inputs.extra, places, strict=True)),
-            positions=self.reader.positions(inputs.input_ids, inputs.extra) if self.reader else None,
-            sight=self.reader.sight(inputs.input_ids, inputs.extra) if self.reader else None,
+            positions=self.hooks.positions(inputs.input_ids, inputs.extra) if self.hooks else None,
+            sight=self.hooks.sight(inputs.input_ids, inputs.extra) if self.hooks else None,
         )
         return message, memory
 
@@ -111,7 +109,7 @@ class Preparation:
         if not request.sampling.logit_bias:
             return
         highest = max(token for token, _ in request.sampling.logit_bias)
-        size = self.loaded.model.config.get_text_config().vocab_size
+        size = self.outline.vocabulary_size
         if highest >= size:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
@@ -123,7 +121,7 @@ class Preparation:
         """The content with a video as the texts and images that the model was trained on."""
         if not any(isinstance(part, EncodedVideo) for part in content):
             return content
-        if self.loaded.inputs.tiling is None:
+        if self.outline.inputs.tiling is None:
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
                 "request has a video, but this model takes images only; send its frames as images",
@@ -143,7 +141,7 @@ class Preparation:
             yield DecodedTurn(turn.role, tuple(content))
 
     def _picture(self, image: EncodedImage, known: KeptFeatures | None) -> Picture:
-        tiling = self.loaded.inputs.tiling
+        tiling = self.outline.inputs.tiling
         if known is not None:
             return KnownImage(len(known.pages))
         if tiling is not None:

@@ -150,6 +150,18 @@ class Usage:
     completion_tokens: int
 
 
+@dataclass(slots=True)
+class RankTimeline:
+    """The stages on a rank: moments of ``time.monotonic()``, which all processes of a machine share.
+
+    0 for a stage that has not been reached. `compute` is the sequence's part of the seconds of its steps.
+    """
+
+    running: float = 0.0
+    first_token: float = 0.0
+    compute: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """The seconds of a request's stages, one after the other, and the tokens of its answer.

@@ -12,20 +12,7 @@ import torch
 from llguidance import LLMatcher
 
 from service.engine.prompt.reading import Positions, Sight
-from service.engine.request import FinishReason, Sampling, TokenLogprobs
-
-
-@dataclass(slots=True)
-class RankTimeline:
-    """The stages on a rank: moments of ``time.monotonic()``, which all processes of a machine share.
-
-    0 for a stage that has not been reached. `compute` is the sequence's part of the seconds of its steps.
-    """
-
-    running: float = 0.0
-    first_token: float = 0.0
-    compute: float = 0.0
-
+from service.engine.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
 
 logger = logging.getLogger("capstan.engine")
 

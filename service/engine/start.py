@@ -11,12 +11,11 @@ import numpy as np
 from PIL import Image
 
 from service.engine.answer import Answer
-from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.feature_directory import FeatureDirectory
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
+from service.engine.outline import Outline
 from service.engine.preparation import Preparation
-from service.engine.prompt.prompt_reader import PromptReader
 from service.engine.queue_limit import QueueLimit
 from service.engine.ranks.group import Ranks
 from service.engine.ranks.messages import Progress, Ready, ResetCounters
@@ -37,6 +36,7 @@ SECONDS = 600.0
 class Started:
     """What an engine has once its ranks are ready; the counters begin with `stats`."""
 
+    outline: Outline
     ready: Ready
     intake: Intake
     features: FeatureDirectory
@@ -45,7 +45,6 @@ class Started:
 
 
 def started(
-    loaded: LoadedModel,
     ranks: Ranks,
     requests: RequestTable,
     *,
@@ -57,16 +56,13 @@ def started(
 
     Raises StartupError if the model cannot be loaded, does not fit or does not run.
     """
+    # While the ranks read the weights, this process gets ready to use the outline.
+    outline = ranks.wait_for_outline()
+    hooks = outline.hooks() if outline.hooks and options.runner != "generate" else None
     ready = ranks.wait_until_ready()
     slots = ready.description.slots
     features = FeatureDirectory(ready.feature_pages, ready.feature_page_bytes)
-    preparation = Preparation(
-        loaded,
-        decoder,
-        features,
-        context_length=ready.context_length,
-        reader=PromptReader(loaded.model) if ready.description.runner == "transformers" else None,
-    )
+    preparation = Preparation(outline, decoder, features, context_length=ready.context_length, hooks=hooks)
     stats = warm_up(preparation, ranks)
     intake = Intake(
         preparation,
@@ -76,7 +72,7 @@ def started(
         send=ranks.send,
         refuse=refuse,
     )
-    return Started(ready, intake, features, QueueLimit(requests, options, slots=slots), stats)
+    return Started(outline, ready, intake, features, QueueLimit(requests, options, slots=slots), stats)
 
 
 def warm_up(preparation: Preparation, ranks: Ranks) -> RankStats:
@@ -85,11 +81,11 @@ def warm_up(preparation: Preparation, ranks: Ranks) -> RankStats:
     Returns the counters, which begin at zero after it. Raises StartupError if the model fails on it.
     """
     gray = Preparation(
-        preparation.loaded,
+        preparation.outline,
         _Gray(),
         FeatureDirectory(0, 0),
         context_length=preparation.context_length,
-        reader=preparation.reader,
+        hooks=preparation.hooks,
     )
     for content in ((EncodedImage(b""), "?"), ("?",)):
         request = Request((Turn("user", content),), Sampling(TOKENS), shorten=True)

@@ -27,6 +27,7 @@ from service.engine.ranks.messages import (
     Stopped,
     ToRank,
 )
+from service.engine.ranks.sequences import sequence_of
 from service.engine.request import TokenLogprobs
 from service.engine.sampling.grammar import Grammars
 from service.engine.sequence import Sequence
@@ -170,7 +171,7 @@ class StepLoop:
         if isinstance(message, Add):
             if self.leading is not None:
                 self.leading.forward(message, descriptor)
-            self._inbox.append(self._constrained(message.sequence(descriptor, self.image_token)))
+            self._inbox.append(self._constrained(sequence_of(message, descriptor, self.image_token)))
         elif isinstance(message, Cancel | ResetCounters):
             self._inbox.append(message)
         else:

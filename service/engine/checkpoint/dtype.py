@@ -1,12 +1,9 @@
 """The number format of weights and activations."""
 
-from typing import Literal
-
 import torch
 
+from service.engine.options import RequestedDtype
 from service.errors import DeviceError
-
-RequestedDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from service.engine.checkpoint import json_file
 from service.engine.checkpoint.adapter import read_adapter
-from service.engine.checkpoint.dtype import RequestedDtype, choose, name_of
+from service.engine.checkpoint.dtype import choose, name_of
 from service.engine.checkpoint.files import WeightFiles
 from service.engine.checkpoint.internvl import plan_internvl
 from service.engine.checkpoint.loaded import LoadedModel
@@ -19,8 +19,9 @@ from service.engine.checkpoint.other import plan_other
 from service.engine.checkpoint.plan import Plan, pad_id
 from service.engine.checkpoint.progress import size, timed
 from service.engine.checkpoint.source import locate
-from service.engine.checkpoint.weights import load_weights, quiet
+from service.engine.checkpoint.weights import load_weights
 from service.engine.device import free_bytes
+from service.engine.options import RequestedDtype
 from service.errors import CheckpointError, DeviceError
 
 logger = logging.getLogger("capstan.checkpoint")
@@ -52,13 +53,40 @@ def load(
     `adapter` is a directory with a LoRA adapter, which is merged into the weights.
     Raises CheckpointError or DeviceError, each one sentence that says what is wrong and what to do.
     """
-    start = time.monotonic()
-    device = device or torch.device("cpu")
-    precision = choose(dtype, device)
     seconds: dict[str, float] = {}
     with timed(seconds, "download"):
         directory = locate(name, revision)
-    plan = _plan(directory, max_tiles)
+    loaded = load_planned(
+        plan(directory, max_tiles),
+        directory,
+        name,
+        revision=revision,
+        dtype=dtype,
+        device=device or torch.device("cpu"),
+        attention=attention,
+        shards=shards,
+        adapter=adapter,
+    )
+    loaded.seconds.update(seconds)
+    return loaded
+
+
+def load_planned(
+    plan: Plan,
+    directory: Path,
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: RequestedDtype,
+    device: torch.device,
+    attention: str = "sdpa",
+    shards: int = 1,
+    adapter: Path | None = None,
+) -> LoadedModel:
+    """See `load`; `plan` is that of the checkpoint in `directory`."""
+    start = time.monotonic()
+    precision = choose(dtype, device)
+    seconds: dict[str, float] = {}
     changes = None if adapter is None else read_adapter(adapter)
     with WeightFiles(directory) as files:
         needed = files.bytes_as(precision)
@@ -81,38 +109,6 @@ def load(
                 merge(model, changes, files.tensors)
             logger.info("merged an adapter that changes %d tensors", len(changes))
     _log(name, model, precision, device, time.monotonic() - start)
-    return _loaded(plan, model, name, revision, device=device, dtype=precision, seconds=seconds)
-
-
-def outline(
-    name: str,
-    directory: Path,
-    *,
-    revision: str | None,
-    dtype: torch.dtype,
-    device: torch.device,
-    max_tiles: int | None,
-) -> LoadedModel:
-    """All but the weights of the checkpoint in `directory`: the model is on the meta device.
-
-    For a process that talks to a model which others compute. Raises CheckpointError.
-    """
-    plan = _plan(directory, max_tiles)
-    with quiet(), torch.device("meta"):
-        model = plan.model_class(plan.config)
-    return _loaded(plan, model, name, revision, device=device, dtype=dtype)
-
-
-def _loaded(
-    plan: Plan,
-    model: PreTrainedModel,
-    name: str,
-    revision: str | None,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    seconds: dict[str, float] | None = None,
-) -> LoadedModel:
     return LoadedModel(
         name=name,
         revision=revision,
@@ -124,13 +120,13 @@ def _loaded(
         pad_id=pad_id(plan.tokenizer, plan.stop_ids),
         context_length=plan.context_length,
         device=device,
-        dtype=dtype,
-        seconds=seconds or {},
+        dtype=precision,
+        seconds=seconds,
     )
 
 
-def _plan(directory: Path, max_tiles: int | None) -> Plan:
-    """Choose the layout by the model type of config.json."""
+def plan(directory: Path, max_tiles: int | None) -> Plan:
+    """What is to be built, by the model type of config.json. Raises CheckpointError."""
     raw = json_file.read(directory, CONFIG, what="which says what the model is")
     if "quantization_config" in raw:
         raise CheckpointError("checkpoint is quantized, which is not supported; serve the unquantized one")

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from jinja2 import TemplateError
 from transformers import ProcessorMixin
@@ -28,6 +29,9 @@ class ProcessorInputs:
         self._processor: Any = processor
         self._reserved = any_of(_reserved(self._processor))
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ProcessorMixin]]:
+        return type(self), (self._processor,)
 
     @property
     def tiling(self) -> None:
@@ -58,11 +62,11 @@ class ProcessorInputs:
         """The text, with every spelling of a special token broken by a zero-width space."""
         return self._reserved.sub(lambda match: match[0][0] + BREAK + match[0][1:], text)
 
-    def _process(self, messages: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def _process(self, messages: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         made = self._processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
-        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+        return {name: value.numpy() for name, value in made.items() if isinstance(value, torch.Tensor)}
 
     def _messages(self, conversation: Conversation, *, plain: bool) -> list[dict[str, Any]]:
         """The conversation as processors take it; `plain` gives turns of one text as strings."""
@@ -87,12 +91,12 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _inputs(made: dict[str, torch.Tensor], images: int) -> ModelInputs:
+def _inputs(made: dict[str, np.ndarray], images: int) -> ModelInputs:
     ids: list[int] = made.pop("input_ids")[0].tolist()  # [S]
     return ModelInputs(input_ids=ids, tiles_per_image=_tiles(made, images), extra=made)
 
 
-def _tiles(made: dict[str, torch.Tensor], images: int) -> tuple[int, ...]:
+def _tiles(made: dict[str, np.ndarray], images: int) -> tuple[int, ...]:
     """How many pictures the vision tower sees for each image.
 
     Families that take an image at its own resolution see one. Where a processor tells only the sum over all
@@ -103,7 +107,7 @@ def _tiles(made: dict[str, torch.Tensor], images: int) -> tuple[int, ...]:
         return (1,) * images
     if pixels.ndim == 5 and len(pixels) == images:  # [images, T, 3, H, W]
         return (pixels.shape[1],) * images
-    total = pixels[..., 0, 0, 0].numel()  # pictures in [1, T, 3, H, W] or [T, 3, H, W]
+    total = pixels[..., 0, 0, 0].size  # pictures in [1, T, 3, H, W] or [T, 3, H, W]
     each, rest = divmod(total, images)
     return tuple(each + (index < rest) for index in range(images))
 

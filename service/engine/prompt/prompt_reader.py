@@ -38,21 +38,27 @@ class PromptReader:
         """Whether there are prompts whose tokens see later ones."""
         return self._mask_config is not None
 
-    def positions(self, ids: Sequence[int], extra: Mapping[str, torch.Tensor]) -> Positions | None:
+    def positions(
+        self, ids: Sequence[int], extra: Mapping[str, np.ndarray | torch.Tensor]
+    ) -> Positions | None:
         """Position ids of a prompt; None where they are the places of the tokens."""
         if self._plain:
             return None
         tokens = torch.tensor([ids])
-        known = {name: value for name, value in extra.items() if not name.startswith("pixel_")}
+        known = {
+            name: torch.as_tensor(value) for name, value in extra.items() if not name.startswith("pixel_")
+        }
         known["attention_mask"] = torch.ones_like(tokens)
         known["position_ids"] = self._positions(tokens, known)
         prepared = self.model.prepare_inputs_for_generation(tokens, is_first_iteration=True, **known)
         found = prepared["position_ids"].squeeze(-2).cpu().numpy()  # [S] or [P, S]
         return Positions(found, _shift(found))
 
-    def sight(self, ids: Sequence[int], extra: Mapping[str, torch.Tensor]) -> Sight | None:
+    def sight(self, ids: Sequence[int], extra: Mapping[str, np.ndarray | torch.Tensor]) -> Sight | None:
         """What tokens see, where some see later ones; None where all see those before them alone."""
-        types = {name: value for name, value in extra.items() if name.endswith("token_type_ids")}
+        types = {
+            name: torch.as_tensor(value) for name, value in extra.items() if name.endswith("token_type_ids")
+        }
         if self._mask_config is None or not types:
             return None
         masks = self.model.create_masks_for_generate(

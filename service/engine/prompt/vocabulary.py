@@ -4,9 +4,12 @@ import re
 import secrets
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Tokenizer
-from transformers import TokenizersBackend
+
+if TYPE_CHECKING:  # the replica process reads prompts of original checkpoints without transformers
+    from transformers import TokenizersBackend
 
 # Markup for places in an image, which users are meant to write and which moves no turn and no image.
 # Source: the model cards of InternVL2 (grounding) and Qwen-VL.
@@ -35,7 +38,7 @@ class Vocabulary:
     call. `control` are tokens to be kept from users in addition to those that the tokenizer calls special.
     """
 
-    def __init__(self, tokenizer: TokenizersBackend, *, control: Iterable[str] = ()) -> None:
+    def __init__(self, tokenizer: "TokenizersBackend", *, control: Iterable[str] = ()) -> None:
         added = {token.content: (index, token) for index, token in tokenizer.added_tokens_decoder.items()}
         reserved = {text for text, (_, token) in added.items() if token.special} | set(control)
         self.bos_ids = _leading_ids(tokenizer)
@@ -46,6 +49,10 @@ class Vocabulary:
         self._forbidden_ids = frozenset(self._markup[text][0] for text in forbidden)
         self._forbidden_pattern = any_of(forbidden)
         self._backend, self._anchor = _plain_copy(tokenizer)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._backend.encode_special_tokens = True  # which a pickled backend forgets
 
     def split_markup(self, text: str) -> list[str | int]:
         """A template's markup as special token ids and the text between them."""
@@ -99,7 +106,7 @@ class Vocabulary:
         return self._backend.encode(self._anchor + text, add_special_tokens=False).ids[1:]
 
 
-def _plain_copy(tokenizer: TokenizersBackend) -> tuple[Tokenizer, str]:
+def _plain_copy(tokenizer: "TokenizersBackend") -> tuple[Tokenizer, str]:
     """A backend of our own that reads special tokens as text, and a token in it that no user can guess."""
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
@@ -110,7 +117,7 @@ def _plain_copy(tokenizer: TokenizersBackend) -> tuple[Tokenizer, str]:
     return backend, anchor
 
 
-def _leading_ids(tokenizer: TokenizersBackend) -> list[int]:
+def _leading_ids(tokenizer: "TokenizersBackend") -> list[int]:
     """What the tokenizer puts before a prompt: the begin token, or nothing."""
     first = tokenizer("", add_special_tokens=True)["input_ids"][:1]
     return first if first and first[0] == tokenizer.bos_token_id else []

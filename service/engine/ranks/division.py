@@ -2,10 +2,8 @@
 
 from math import gcd
 
-import torch
 from transformers import PreTrainedConfig
 
-from service.engine.device import Cuda
 from service.errors import DeviceError
 
 SETTING = "CAPSTAN_GPUS_PER_REPLICA"
@@ -32,25 +30,6 @@ def refuse_heads(heads: int, key_value_heads: int, gpus: int) -> None:
                 f"{count} {kind} cannot be divided among {gpus} GPUs; "
                 f"use {_listed(_divisors(gcd(heads, key_value_heads)))} ({SETTING})"
             )
-
-
-def refuse_missing(wanted: int, given: int, device: torch.device, *, cuda: Cuda = torch.cuda) -> None:
-    """Raise DeviceError where a replica of `wanted` GPUs was `given` fewer, or PyTorch sees fewer.
-
-    On the CPU any number of processes can share a model.
-    """
-    if device.type == "cpu":
-        return
-    if wanted > given:
-        raise DeviceError(
-            f"{wanted} GPUs a replica are set ({SETTING}), but Ray gave this replica {given}; "
-            f"set num_gpus to {wanted} in ray_actor_options"
-        )
-    if wanted > cuda.device_count():
-        raise DeviceError(
-            f"{wanted} GPUs a replica are set ({SETTING}), but PyTorch sees {cuda.device_count()}; "
-            "check the NVIDIA driver and the device plugin of the node (nvidia-smi)"
-        )
 
 
 def _divisors(number: int) -> list[int]:

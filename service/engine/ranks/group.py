@@ -5,11 +5,11 @@ import logging
 import socket
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
+from service.engine.options import computes_on_cpu
+from service.engine.outline import Outline
 from service.engine.ranks.channel import readable
 from service.engine.ranks.messages import (
     Beat,
@@ -40,6 +40,10 @@ SILENCE_SECONDS = 6.0
 class Ranks(Protocol):
     """Where a model is computed, as the engine sees it."""
 
+    def wait_for_outline(self) -> Outline:
+        """Wait until the checkpoint's small files are read. Raises StartupError if they cannot be used."""
+        ...
+
     def wait_until_ready(self) -> Ready:
         """Wait until the model can be used. Raises StartupError if it cannot."""
         ...
@@ -66,25 +70,44 @@ class RankGroup:
         self.start_seconds = start_seconds
         self.held_bytes: dict[int, int] = {}
         self._silence = 0.0
-        self._store = _store(setup.size) if setup.size > 1 else None
-        port = self._store.port if self._store else 0
+        self._outline: Outline | None = None
+        self._ready: dict[int, Ready] = {}
+        # Where ranks find each other: at a free port of this machine alone, which rank 0 serves.
+        listener = socket.create_server((HOST, 0)) if setup.size > 1 else None
+        port = listener.getsockname()[1] if listener else 0
         pairs = [socket.socketpair() for _ in range(1, setup.size)]
         peers = [[here for here, _ in pairs], *([there] for _, there in pairs)]
-        self.processes = [RankProcess(rank, setup.device, peers[rank]) for rank in range(setup.size)]
+        cpu = computes_on_cpu(setup.device, setup.gpus)
+        self.processes = [
+            RankProcess(rank, cpu=cpu, peers=peers[rank], listener=None if rank else listener)
+            for rank in range(setup.size)
+        ]
         # Also at the interpreter's exit, and if no one calls `close`.
         self._ender = weakref.finalize(self, _end, self.processes)
         for process in self.processes:
             self._send(process, dataclasses.replace(setup, port=port, rank=process.rank))
 
-    def wait_until_ready(self) -> Ready:
-        """Wait until all ranks have their part of the model.
+    def wait_for_outline(self) -> Outline:
+        """Wait until rank 0 has read the checkpoint's small files.
 
         Raises the StartupError of a rank that refuses, or one that says which rank was lost or too slow.
         """
-        deadline, found = time.monotonic() + self.start_seconds, dict[int, Ready]()
-        while len(found) < self.size:
+        self._load(lambda: self._outline is not None)
+        if self._outline is None:
+            raise StartupError("rank 0 is ready, but has sent no outline of its model")
+        return self._outline
+
+    def wait_until_ready(self) -> Ready:
+        """Wait until all ranks have their part of the model; see `wait_for_outline`."""
+        self._load(lambda: len(self._ready) == self.size)
+        self.held_bytes = {rank: ready.held_bytes for rank, ready in self._ready.items()}
+        return self._ready[0]
+
+    def _load(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while not done():
             if time.monotonic() > deadline:
-                late = sorted(set(range(self.size)) - set(found))
+                late = sorted(set(range(self.size)) - set(self._ready))
                 raise StartupError(
                     f"ranks {late} of {self.size} have not loaded in {self.start_seconds:.0f} s"
                 )
@@ -97,10 +120,10 @@ class RankGroup:
                     raise message.refusal or StartupError(
                         f"rank {rank} of {self.size} failed: {message.reason}"
                     )
-                if isinstance(message, Ready):
-                    found[rank] = message
-        self.held_bytes = {rank: ready.held_bytes for rank, ready in found.items()}
-        return found[0]
+                if isinstance(message, Outline):
+                    self._outline = message
+                elif isinstance(message, Ready):
+                    self._ready[rank] = message
 
     def send(self, message: ToRank, descriptor: int | None = None) -> None:
         """Send to rank 0."""
@@ -166,15 +189,6 @@ def _log(record: logging.LogRecord, prefix: str) -> None:
     log = logging.getLogger(record.name)
     if log.isEnabledFor(record.levelno):
         log.handle(record)
-
-
-def _store(size: int) -> TCPStore:
-    """Where ranks find each other: served by the replica itself, at a free port of this machine alone."""
-    server = socket.create_server((HOST, 0))
-    port = server.getsockname()[1]
-    return TCPStore(
-        HOST, port, size, is_master=True, wait_for_workers=False, master_listen_fd=server.detach()
-    )
 
 
 def _end(processes: Sequence[RankProcess]) -> None:

@@ -1,6 +1,7 @@
 """What the replica and its ranks send each other.
 
-A rank gets `Setup` and answers `Ready` or `Failed`. Then rank 0 gets `Add` and `Cancel` and sends a
+A rank gets `Setup`. Rank 0 answers with an `Outline` before it reads the weights, and all with `Ready` or
+`Failed` after it. Then rank 0 gets `Add` and `Cancel` and sends a
 `Progress` after every step. It sends `Step` to the other ranks, which got every `Add` from it as well.
 """
 
@@ -9,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from service.engine.checkpoint.dtype import RequestedDtype
-from service.engine.options import EngineOptions
+from service.engine.options import EngineOptions, RequestedDevice, RequestedDtype
+from service.engine.outline import Outline
 from service.engine.prompt.reading import Positions, Sight
-from service.engine.ranks.shared_memory import Region, SharedMemory
-from service.engine.request import FinishReason, Sampling, TokenLogprobs
-from service.engine.sequence import ImageInput, RankTimeline, Sequence
+from service.engine.ranks.shared_memory import Region
+from service.engine.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
 from service.engine.stats import EngineDescription, RankStats
 from service.errors import StartupError
 
@@ -26,6 +25,8 @@ class Setup:
     """What a rank loads, and where it meets the others: a store at `port` of 127.0.0.1.
 
     `directory` has the checkpoint, and `adapter` the LoRA adapter to merge into it, if any.
+    `gpus` is the number that Ray assigned to the replica. `threads` of torch are for all ranks together; None
+    leaves the number to torch.
     """
 
     rank: int
@@ -33,9 +34,10 @@ class Setup:
     port: int
     directory: str
     dtype: RequestedDtype
-    device: torch.device
+    device: RequestedDevice
+    gpus: float
     max_tiles: int | None
-    threads: int
+    threads: int | None
     log_level: int
     options: EngineOptions
     adapter: str | None = None
@@ -45,7 +47,7 @@ class Setup:
 class ImageSource:
     """Where the features of an image come from: its `tiles`, which are then stored in `pages`, if any.
 
-    Without tiles they are in the pages already, or come from the tensors of the checkpoint's processor.
+    Without tiles they are in the pages already, or come from the arrays of the checkpoint's processor.
     """
 
     key: object
@@ -55,7 +57,7 @@ class ImageSource:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """A sequence to compute. `prompt` holds the token ids, int32; tensors are in the memory sent along."""
+    """A sequence to compute. `prompt` holds the token ids, int32; arrays are in the memory sent along."""
 
     number: int
     prompt: np.ndarray
@@ -65,35 +67,6 @@ class Add:
     extra: Mapping[str, Region] = field(default_factory=dict)
     positions: Positions | None = None
     sight: Sight | None = None
-
-    def sequence(self, descriptor: int | None, image_token: int | None) -> Sequence:
-        """The sequence that is described, its tensors in the memory of `descriptor`, which is closed."""
-        regions = [image.tiles for image in self.images if image.tiles is not None]
-        read = iter(_tensors([*regions, *self.extra.values()], descriptor))
-        return Sequence(
-            self.sampling,
-            prompt=self.prompt.tolist(),
-            limit=self.limit,
-            number=self.number,
-            images=tuple(
-                ImageInput(image.key, None if image.tiles is None else next(read).numpy(), image.pages)
-                for image in self.images
-            ),
-            extra=dict(zip(self.extra, read, strict=True)),
-            image_positions=np.flatnonzero(self.prompt == image_token),
-            positions=self.positions,
-            sight=self.sight,
-        )
-
-
-def _tensors(regions: list[Region], descriptor: int | None) -> list[torch.Tensor]:
-    if descriptor is None:
-        return []
-    memory = SharedMemory(descriptor)
-    try:
-        return memory.tensors(regions)
-    finally:
-        memory.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +191,7 @@ class StepFailed:
     step: int
 
 
-FromRank = Ready | Failed | Progress | Beat | Stopped | LogLine
+FromRank = Outline | Ready | Failed | Progress | Beat | Stopped | LogLine
 ToRank = Setup | Add | Cancel | ResetCounters
 ToPeer = Add | Step | ClearPage | Drop
 FromPeer = StepFailed

@@ -20,11 +20,14 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.tensor import DTensor
 
-from service.engine.checkpoint.load import load
+from service.engine.checkpoint.load import load_planned, plan
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.outline import outline_of
+from service.engine.device import pick
 from service.engine.executor import Leader, LeadingExecutor, Peer, follow
 from service.engine.options import EngineOptions
 from service.engine.ranks.channel import Channel
+from service.engine.ranks.division import refuse_indivisible
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
 from service.engine.runner.choose import choose, executor
 from service.engine.sampling.grammar import Grammars
@@ -41,8 +44,11 @@ MEET_SECONDS = 1800.0
 Replica = Channel[ToRank, FromRank]
 
 
-def main(descriptor: int, peers: Sequence[int]) -> None:
-    """Serve the replica at the other end of a socket until it closes its end."""
+def main(descriptor: int, peers: Sequence[int], listener: int) -> None:
+    """Serve the replica at the other end of a socket until it closes its end.
+
+    `listener` is the socket of the store where ranks meet, on rank 0 of several.
+    """
     replica: Replica = Channel(socket.socket(fileno=descriptor))
     setup, _ = replica.receive(SETUP_SECONDS)
     if not isinstance(setup, Setup):
@@ -51,11 +57,9 @@ def main(descriptor: int, peers: Sequence[int]) -> None:
     # What loading reports is the same on every rank.
     level = setup.log_level if setup.rank == 0 else max(setup.log_level, logging.WARNING)
     logging.getLogger("capstan").setLevel(level)
-    torch.set_num_threads(setup.threads)
+    torch.set_num_threads(max(1, (setup.threads or torch.get_num_threads()) // setup.size))
     try:
-        if setup.size > 1:
-            _meet(setup)
-        loaded = _load(setup)
+        loaded = _load(setup, replica, listener)
         others = [Channel[Any, Any](socket.socket(fileno=peer)) for peer in peers]
         if setup.rank == 0:
             run = prepare(loaded, setup.options, replica, others).run
@@ -140,32 +144,49 @@ class ReplicaLog(logging.Handler):
             sys.stderr.write(message + "\n")
 
 
-def _meet(setup: Setup) -> None:
+def _meet(setup: Setup, device: torch.device, listener: int) -> None:
     """Join the other ranks: over NCCL on GPUs, over gloo on the CPU."""
-    cuda = setup.device.type == "cuda"
+    cuda = device.type == "cuda"
     # Each rank sees its own GPU alone, so that is always the first.
     numbers = {"RANK": setup.rank, "LOCAL_RANK": 0 if cuda else setup.rank, "WORLD_SIZE": setup.size}
     os.environ.update({name: str(number) for name, number in numbers.items()})
     # All ranks are on one machine.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     timeout = timedelta(seconds=MEET_SECONDS)
-    store = TCPStore("127.0.0.1", setup.port, setup.size, is_master=False, timeout=timeout)
+    store = TCPStore(
+        "127.0.0.1",
+        setup.port,
+        setup.size,
+        is_master=setup.rank == 0,
+        timeout=timeout,
+        wait_for_workers=False,
+        master_listen_fd=listener if setup.rank == 0 else None,
+    )
     dist.init_process_group(
         "nccl" if cuda else "gloo",
         store=store,
         rank=setup.rank,
         world_size=setup.size,
         timeout=timeout,
-        device_id=setup.device if cuda else None,
+        device_id=device if cuda else None,
     )
 
 
-def _load(setup: Setup) -> LoadedModel:
-    return load(
+def _load(setup: Setup, replica: Replica, listener: int) -> LoadedModel:
+    device, directory = pick(setup.device, setup.gpus), Path(setup.directory)
+    planned = plan(directory, setup.max_tiles)
+    if setup.size > 1:
+        refuse_indivisible(planned.config, setup.size)
+    if setup.rank == 0:
+        replica.send(outline_of(planned))
+    if setup.size > 1:
+        _meet(setup, device, listener)
+    return load_planned(
+        planned,
+        directory,
         setup.directory,
         dtype=setup.dtype,
-        device=setup.device,
-        max_tiles=setup.max_tiles,
+        device=device,
         shards=setup.size,
         adapter=None if setup.adapter is None else Path(setup.adapter),
     )

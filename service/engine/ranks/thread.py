@@ -2,13 +2,18 @@
 
 import contextlib
 import threading
+from typing import TypeVar
 
 from service.engine.checkpoint.loaded import LoadedModel
+from service.engine.checkpoint.outline import outline_of
 from service.engine.options import EngineOptions
+from service.engine.outline import Outline
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Beat, Failed, FromRank, Progress, Ready, Stopped, ToRank
 from service.engine.ranks.program import prepare
 from service.errors import EngineStopped, StartupError
+
+M = TypeVar("M", Outline, Ready)
 
 START_SECONDS = 600.0
 END_SECONDS = 10.0
@@ -27,6 +32,7 @@ class ThreadRank:
             contextlib.closing(channel),
             contextlib.suppress(EngineStopped, OSError),
         ):  # OSError: closed meanwhile
+            channel.send(outline_of(loaded))
             try:
                 loop = prepare(loaded, options, channel)
             except StartupError as error:
@@ -34,13 +40,20 @@ class ThreadRank:
             else:
                 loop.run()
 
+    def wait_for_outline(self) -> Outline:
+        """The outline of the model."""
+        return self._loading(Outline)
+
     def wait_until_ready(self) -> Ready:
         """Wait until the model can be used. Raises StartupError if it cannot."""
+        return self._loading(Ready)
+
+    def _loading(self, kind: type[M]) -> M:
         message, _ = self._channel.receive(START_SECONDS)
         if isinstance(message, Failed) and message.refusal:
             raise message.refusal
-        if not isinstance(message, Ready):
-            raise TypeError(f"{type(message).__name__} came where Ready was due")
+        if not isinstance(message, kind):
+            raise TypeError(f"{type(message).__name__} came where {kind.__name__} was due")
         return message
 
     def send(self, message: ToRank, descriptor: int | None = None) -> None:

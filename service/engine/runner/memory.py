@@ -131,5 +131,5 @@ def _largest_image(loaded: LoadedModel) -> dict[str, torch.Tensor] | None:
         except RequestError:
             return None
         if len(inputs.input_ids) <= loaded.context_length:
-            return dict(inputs.extra)
+            return {name: torch.from_numpy(value) for name, value in inputs.extra.items()}
     return None

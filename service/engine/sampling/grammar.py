@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance.hf import from_tokenizer
+from tokenizers import Tokenizer
 
 from service.engine.request import Grammar
 from service.errors import ErrorCode, RequestError
@@ -36,7 +36,7 @@ class Grammars:
     """Compiles grammars for one tokenizer and keeps the latest. Safe to use from several threads."""
 
     def __init__(self, tokenizer: Any, stop_ids: Collection[int]) -> None:  # noqa: ANN401 - transformers' have no common type
-        self._tokenizer = tokenizer
+        self._tokenizer: Tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
         self._stop_ids = sorted(stop_ids)
         self._vocabulary: LLTokenizer | None = None
         self._compiled: OrderedDict[Grammar, LLMatcher] = OrderedDict()
@@ -61,7 +61,10 @@ class Grammars:
 
     def _read(self) -> LLTokenizer:
         if self._vocabulary is None:  # takes up to a second, which models without such requests are spared
-            self._vocabulary = from_tokenizer(self._tokenizer, eos_token=self._stop_ids)
+            backend = Tokenizer.from_str(self._tokenizer.to_str())
+            backend.no_padding()
+            backend.no_truncation()
+            self._vocabulary = LLTokenizer(backend.to_str(), eos_token=self._stop_ids)
         return self._vocabulary
 
     def _compile(self, grammar: Grammar) -> LLMatcher:

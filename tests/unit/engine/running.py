@@ -40,7 +40,7 @@ def engine_of(
 ) -> Engine:
     """An engine whose rank is a thread."""
     loaded, parsed = loaded or embedded(), EngineOptions(**options)
-    return Engine(loaded, ThreadRank(loaded, parsed), decoder=decoder, options=parsed)
+    return Engine(ThreadRank(loaded, parsed), decoder=decoder, options=parsed)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def by_generate(loaded: LoadedModel, request: Request, **options: Any) -> str:
         for turn in request.turns
     ]
     inputs = loaded.inputs.build(turns)
-    tensors: dict[str, Any] = dict(inputs.extra)
+    tensors: dict[str, Any] = {name: torch.from_numpy(value) for name, value in inputs.extra.items()}
     if inputs.tiles:
         tensors["pixel_values"] = pixels(inputs.tiles, normaliser_of(loaded), loaded.device)
     tensors["input_ids"] = torch.tensor([inputs.input_ids])

@@ -12,6 +12,7 @@ from service.engine.executor import Executor, FromPeer, LeadingExecutor, LocalEx
 from service.engine.features import FeatureStore
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Add, StepFailed
+from service.engine.ranks.sequences import sequence_of
 from service.engine.request import Sampling
 from service.engine.runner.fused import FusedRunner
 from service.engine.scheduler import Chunk
@@ -56,7 +57,7 @@ def ranks() -> Iterator[tuple[LeadingExecutor, Recording, Recording]]:
 def started(leading: LeadingExecutor) -> Sequence:
     message = Add(7, PROMPT, Sampling(9), limit=9)
     leading.forward(message, None)
-    sequence = message.sequence(None, None)
+    sequence = sequence_of(message, None, None)
     sequence.pages = [2, 1]
     return sequence
 

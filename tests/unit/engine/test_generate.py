@@ -108,7 +108,7 @@ def test_a_failing_batch_ends_its_requests_and_not_the_loop(monkeypatch: pytest.
     """What `generate` throws becomes an error of the batch's requests; the next batch is answered."""
     with running() as engine:
         with monkeypatch.context() as patch:
-            patch.setattr(engine.loaded.model, "generate", lambda **_: 1 / 0)
+            patch.setattr(embedded().model, "generate", lambda **_: 1 / 0)
             with pytest.raises(RequestError) as caught:
                 answer(engine, ask(picture(1), "?"))
         assert caught.value.code is ErrorCode.INTERNAL_ERROR

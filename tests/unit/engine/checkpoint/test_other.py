@@ -31,7 +31,7 @@ def test_other_families_load_and_answer(checkpoint: Path) -> None:
     assert built.tiles_per_image == (TILES[checkpoint.name],)
     answer = loaded.model.generate(
         input_ids=torch.tensor([built.input_ids]),
-        **built.extra,
+        **{name: torch.from_numpy(value) for name, value in built.extra.items()},
         max_new_tokens=5,
         do_sample=False,
         eos_token_id=-1,

@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from service.engine.checkpoint.load import outline
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.ranks.group import RankGroup
@@ -22,7 +20,6 @@ from service.errors import CheckpointError, EngineStopped, RequestError
 from service.settings import EMBEDDED_MODEL
 from tests.unit.engine.running import DECODER, answer, ask, by_generate, embedded, mixed_requests, picture
 
-CPU = torch.device("cpu")
 LOSS_SECONDS = 10.0
 
 SETUP = Setup(
@@ -31,7 +28,8 @@ SETUP = Setup(
     port=0,
     directory=str(EMBEDDED_MODEL),
     dtype="auto",
-    device=CPU,
+    device="cpu",
+    gpus=0,
     max_tiles=None,
     threads=1,
     log_level=20,
@@ -43,10 +41,7 @@ SETUP = Setup(
 def processes(setup: Setup = SETUP) -> Iterator[tuple[Engine, RankGroup]]:
     """An engine whose ranks are processes."""
     ranks = RankGroup(setup)
-    loaded = outline(
-        setup.directory, Path(setup.directory), revision=None, dtype=torch.float32, device=CPU, max_tiles=None
-    )
-    engine = Engine(loaded, ranks, decoder=DECODER, options=setup.options)
+    engine = Engine(ranks, decoder=DECODER, options=setup.options)
     try:
         engine.start()
         yield engine, ranks
@@ -151,9 +146,9 @@ def test_a_refusal_comes_back_as_it_was(tmp_path: Path) -> None:
 )
 def test_a_rank_sees_the_gpu_that_ray_assigned(assigned: str, rank: int, expected: str) -> None:
     """Indices, UUIDs and MIG devices are passed on as Ray named them, one to each rank."""
-    assert visible_device(rank, torch.device("cuda", 0), {"CUDA_VISIBLE_DEVICES": assigned}) == expected
+    assert visible_device(rank, {"CUDA_VISIBLE_DEVICES": assigned}, cpu=False) == expected
 
 
 def test_a_rank_on_the_cpu_sees_no_gpu() -> None:
     """Transformers shards over whatever GPU it sees, so a rank on the CPU sees none."""
-    assert visible_device(1, CPU, {"CUDA_VISIBLE_DEVICES": "0,1"}) == ""
+    assert visible_device(1, {"CUDA_VISIBLE_DEVICES": "0,1"}, cpu=True) == ""

@@ -14,6 +14,8 @@ from service.engine.checkpoint.load import load
 from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.engine import Engine
 from service.engine.options import EngineOptions, RunnerName
+from service.engine.ranks.messages import Failed
+from service.engine.ranks.process import RankProcess
 from service.engine.request import Grammar, Request
 from service.errors import DeviceError
 from service.media.decode import ImageLimits, LocalDecoder
@@ -102,10 +104,21 @@ def test_ranks_give_the_tokens_of_one_process(
     assert all(map(gone, pids))
 
 
+@pytest.mark.slow
 def test_heads_that_cannot_be_divided_are_refused(checkpoint: Path) -> None:
-    """A number of GPUs that does not divide the heads is refused, and so are static batches on several."""
+    """A rank refuses a number of GPUs that does not divide the heads before it waits for the others."""
+    process = RankProcess(0, cpu=True)
+    process.channel.send(replace(SETUP, size=3, directory=str(checkpoint)))
+    message, _ = process.channel.receive(60)
+    process.end()
+    process.reap(10)
+    assert isinstance(message, Failed)
+    assert isinstance(message.refusal, DeviceError)
+    assert str(message.refusal).startswith("4 attention heads cannot be divided among 3 GPUs; use 1, 2 or 4 ")
+
+
+def test_static_batches_on_several_gpus_are_refused(checkpoint: Path) -> None:
+    """The runner `generate` computes on one GPU alone."""
     decoder = LocalDecoder(ImageLimits())
-    with pytest.raises(DeviceError, match="4 attention heads cannot be divided among 3 GPUs; use 1, 2 or 4"):
-        native_engine(Settings(model=str(checkpoint), gpus_per_replica=3), 0, decoder)
     with pytest.raises(DeviceError, match="needs CAPSTAN_GPUS_PER_REPLICA to be 1, not 2"):
         native_engine(Settings(model=str(checkpoint), gpus_per_replica=2, runner="generate"), 0, decoder)
