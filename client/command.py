@@ -16,7 +16,7 @@ def caption(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Images: a file, a directory, a glob, a URL, or s3:// or gs:// and a bucket.",
         ),
     ],

@@ -63,7 +63,7 @@ class Usage:
 def usage(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Files of the usage ledger."),
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Files of the usage ledger."),
     ],
     by: Annotated[By, typer.Option("--by", help="A row for each key, model or day (UTC).")] = By.KEY,
     gpu_hour: Annotated[
