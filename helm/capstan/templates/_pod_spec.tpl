@@ -89,7 +89,10 @@ volumes:
 Environment variables of a Ray container. The head takes requests through a new proxy before Serve's controller has
 seen that proxy ready. After three checks the controller replaces it, with the streams in it: at 5 s each that is too
 soon for a head that has just restarted. An HAProxy that has ended fails three checks at once, at 3 s from one to the
-next; one that is slow to answer has three times 20 s.
+next; one that is slow to answer has three times 20 s. The GCS calls a node dead after five checks in a row that it
+missed, and a raylet that learns of it ends, with all that runs in the pod: a network that is away for 30 s costs the
+replicas behind it. Ten leave it two minutes. A raylet that has ended is noticed at once, by its closed connection, and a
+replica that Serve does not reach for 30 s is replaced whatever the GCS thinks of its node.
 */}}
 {{- define "capstan.rayEnv" -}}
 {{- $env := dict
@@ -102,6 +105,7 @@ next; one that is slow to answer has three times 20 s.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S" "30"
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S" "3"
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S" "20"
+    "RAY_health_check_failure_threshold" "10"
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" (toString .drainSeconds)
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" (toString .root.Values.serve.requestTimeoutSeconds) -}}
 {{- if .root.Values.router.enabled -}}
