@@ -12,6 +12,8 @@ from k8s.errors import UsageError
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
+DEFAULT_FILE = "~/.kube/config"
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -34,7 +36,8 @@ def load_configuration(location: Location) -> tuple["Configuration", str]:
     from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION  # noqa: PLC0415
 
     configuration = Configuration()
-    paths = str(location.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION)
+    # An empty KUBECONFIG counts as none, as for kubectl.
+    paths = str(location.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION or DEFAULT_FILE)
     try:
         known = _contexts(paths)
         if known is None:

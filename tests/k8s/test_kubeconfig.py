@@ -34,6 +34,15 @@ def test_context(tmp_path: Path, namespace: str | None, found: str) -> None:
     assert (settings.host, where) == ("https://host.example:6443", found)
 
 
+def test_an_empty_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty KUBECONFIG counts as none: the file in the home directory is read."""
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".kube").mkdir()
+    written(tmp_path / ".kube" / "config")
+    assert load_configuration(Location())[1] == "captions"
+
+
 @pytest.mark.parametrize(
     ("context", "current", "sentence"),
     [
