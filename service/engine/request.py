@@ -49,7 +49,7 @@ class Turn:
     passed: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grammar:
     """What an answer must match: a JSON schema, a regular expression, or a string of a JSON list.
 
@@ -61,7 +61,7 @@ class Grammar:
     source: str = field(default="grammar", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen and when to stop. Temperature 0 is greedy: top_p, top_k, min_p, seed are unused.
 
@@ -150,7 +150,7 @@ class Usage:
     completion_tokens: int
 
 
-@dataclass(slots=True)
+@dataclass
 class RankTimeline:
     """The stages on a rank: moments of ``time.monotonic()``, which all processes of a machine share.
 

@@ -27,7 +27,7 @@ class EngineDescription:
     startup_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RankStats:
     """What rank 0 has done and is doing; see `EngineStats`."""
 

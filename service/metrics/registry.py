@@ -33,6 +33,9 @@ class Metrics:
             if one not in ENGINE_METRICS and one not in FIXED
         }
 
+        # By name and labels: prometheus_client finds a child in several times the time.
+        self._children: dict[tuple[str, ...], Any] = {}
+
         # So that `rate` sees the first refusal of each kind.
         for reason in (*Refusal, *UNSPECIFIC):
             self._add(names.REFUSALS, 0, reason=reason.value)
@@ -76,10 +79,18 @@ class Metrics:
             self._observe(names.TOKEN_INTERVAL_SECONDS, timings.decode / (timings.tokens - 1))
 
     def _add(self, definition: Definition, amount: float, **labels: str) -> None:
-        self._counts[definition].labels(model=self._model, **labels).inc(amount)
+        self._child(definition, labels).inc(amount)
 
     def _observe(self, definition: Definition, seconds: float, **labels: str) -> None:
-        self._counts[definition].labels(model=self._model, **labels).observe(seconds)
+        self._child(definition, labels).observe(seconds)
+
+    def _child(self, definition: Definition, labels: Mapping[str, str]) -> Any:  # noqa: ANN401 - one of three classes
+        key = (definition.name, *labels.values())
+        found = self._children.get(key)
+        if found is None:
+            found = self._counts[definition].labels(model=self._model, **labels)
+            self._children[key] = found
+        return found
 
 
 def _made(definition: Definition, registry: CollectorRegistry) -> Any:  # noqa: ANN401 - one of three classes

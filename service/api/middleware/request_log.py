@@ -2,10 +2,10 @@
 
 import logging
 import re
+import secrets
 from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import quote
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -79,7 +79,7 @@ class RequestEntry:
 def request_id_of(headers: Headers) -> str:
     """The identifier that the client sent, if it can stand in a log, or a new one."""
     given = headers.get(HEADER, "")
-    return given if ACCEPTED.fullmatch(given) else uuid4().hex
+    return given if ACCEPTED.fullmatch(given) else secrets.token_hex(16)
 
 
 class RequestLogMiddleware:

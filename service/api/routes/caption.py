@@ -14,6 +14,7 @@ from service.api.errors import error_detail
 from service.api.openapi.operations import CAPTION
 from service.api.request_state import state_of
 from service.api.routes.event_stream import AnswerStream, EventStream, event
+from service.api.routes.request_route import RequestRoute
 from service.api.schemas.caption import (
     CaptionDelta,
     CaptionItem,
@@ -24,7 +25,7 @@ from service.api.schemas.caption import (
 from service.engine.request import Completion
 from service.errors import ErrorCode, RequestError
 
-router = APIRouter(tags=["captions"])
+router = APIRouter(tags=["captions"], route_class=RequestRoute)
 
 
 @router.post("/caption", summary="Caption images", **CAPTION)

@@ -14,13 +14,14 @@ from service.api.bodies.chat import ChatBody, engine_request, read_chat_body
 from service.api.openapi.operations import CHAT
 from service.api.request_state import RequestState, state_of
 from service.api.routes.event_stream import AnswerStream, EventStream, event
+from service.api.routes.request_route import RequestRoute
 from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice, ChoiceLogprobs
 from service.engine.request import Completion, Usage
 from service.errors import RequestError
 from service.external.answers import Chunk, Whole
 from service.external.forwarded_request import ForwardedRequest
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], route_class=RequestRoute)
 
 DONE = "[DONE]"
 

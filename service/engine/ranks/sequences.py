@@ -4,22 +4,15 @@ import numpy as np
 import torch
 
 from service.engine.ranks.messages import Add
-from service.engine.ranks.shared_memory import SharedMemory
+from service.engine.ranks.shared_memory import Region, SharedMemory
 from service.engine.sequence import ImageInput, Sequence
 
 
 def sequence_of(message: Add, descriptor: int | None, image_token: int | None) -> Sequence:
     """The sequence that is described, its tensors in the memory of `descriptor`, which is closed."""
-    regions = [image.tiles for image in message.images if image.tiles is not None]
-    regions += message.extra.values()
-    arrays = list[np.ndarray]()
-    if descriptor is not None:
-        memory = SharedMemory(descriptor)
-        try:
-            arrays = memory.arrays(regions)
-        finally:
-            memory.close()
-    read = iter(arrays)
+    sent = [image.tiles for image in message.images if image.tiles is not None]
+    sent += message.extra.values()
+    read = iter(_arrays(sent, descriptor))
     return Sequence(
         message.sampling,
         prompt=message.prompt.tolist(),
@@ -34,3 +27,14 @@ def sequence_of(message: Add, descriptor: int | None, image_token: int | None) -
         positions=message.positions,
         sight=message.sight,
     )
+
+
+def _arrays(sent: list[Region | np.ndarray], descriptor: int | None) -> list[np.ndarray]:
+    """What was sent, all of it in the message or in the memory."""
+    if descriptor is None:
+        return [one for one in sent if isinstance(one, np.ndarray)]
+    memory = SharedMemory(descriptor)
+    try:
+        return memory.arrays([one for one in sent if isinstance(one, Region)])
+    finally:
+        memory.close()

@@ -14,7 +14,7 @@ import numpy as np
 ALIGNMENT = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Region:
     """Where in the memory an array is: from byte `offset` on. `dtype` is spelled as numpy does."""
 
