@@ -57,6 +57,13 @@ class ModelSettings(BaseSettings):
         "auto",
         description="Number format of weights and activations. `auto`: bfloat16 on a GPU, float32 on a CPU.",
     )
+    quantization: Literal["int8", "fp8"] | None = Field(
+        None,
+        description=(
+            "Format of the linear layers, converted at load: `fp8` on a GPU of compute capability 8.9 or "
+            "more, `int8` on a CPU (docs/models.md). Default: that of `CAPSTAN_DTYPE`."
+        ),
+    )
     engine: Literal["native", "command", "url"] = Field(
         "native",
         description=(
@@ -212,10 +219,11 @@ class ModelSettings(BaseSettings):
                 raise ValueError(
                     f"{name} is set, but engine is {self.engine}; remove {name} or change engine"
                 )
-        if self.adapter and self.engine != "native":
-            raise ValueError(
-                f"adapter is set, but engine is {self.engine}; name the adapter in that server's command"
-            )
+        for name in ("adapter", "quantization"):
+            if getattr(self, name) and self.engine != "native":
+                raise ValueError(
+                    f"{name} is set, but engine is {self.engine}; say so in that server's command instead"
+                )
         if self.adapter_revision and not self.adapter:
             raise ValueError("adapter_revision is set, but adapter is not; set adapter, or remove it")
         parameters(self.engine_pass)

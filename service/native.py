@@ -33,6 +33,11 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
     size = settings.gpus_per_replica
     if size > 1 and not computes_on_cpu(settings.device, gpus):
         refuse_missing(size, gpus)
+    if size > 1 and settings.quantization is not None:
+        raise DeviceError(
+            f"CAPSTAN_QUANTIZATION={settings.quantization} needs CAPSTAN_GPUS_PER_REPLICA to be 1, "
+            f"not {size}; set one of them"
+        )
     if size > 1 and settings.runner == "generate":
         raise DeviceError(
             f"CAPSTAN_RUNNER=generate needs CAPSTAN_GPUS_PER_REPLICA to be 1, not {size}; set one of them"
@@ -56,6 +61,7 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
         log_level=logging.getLogger("capstan").getEffectiveLevel(),
         options=options,
         adapter=adapter,
+        quantization=settings.quantization,
     )
     return Engine(RankGroup(setup), decoder=decoder, options=options, startup_seconds=seconds)
 

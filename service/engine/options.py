@@ -8,6 +8,7 @@ from service.engine.pages import PAGE_TOKENS
 RunnerName = Literal["auto", "transformers", "generate"]
 RequestedDtype = Literal["auto", "float32", "bfloat16", "float16"]
 RequestedDevice = Literal["auto", "cpu", "cuda"]
+Quantization = Literal["int8", "fp8"]
 
 
 def computes_on_cpu(device: RequestedDevice, gpus: float) -> bool:

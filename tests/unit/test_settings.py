@@ -74,11 +74,12 @@ def test_hosts_and_networks_that_are_none_are_refused(wrong: dict[str, Any]) -> 
     ("given", "sentence"),
     [
         ({"adapter": "a/b", "engine": "url", "engine_url": "http://x"}, "adapter is set, but engine is url"),
+        ({"quantization": "fp8", "engine": "url", "engine_url": "http://x"}, "quantization is set, but"),
         ({"adapter_revision": "main"}, "adapter_revision is set, but adapter is not"),
     ],
 )
-def test_an_adapter_is_for_our_own_engine(given: dict[str, Any], sentence: str) -> None:
-    """An adapter that would be ignored is refused at startup."""
+def test_adapters_and_formats_are_for_our_own_engine(given: dict[str, Any], sentence: str) -> None:
+    """An adapter or a format that would be ignored is refused at startup."""
     with pytest.raises(ValidationError, match=sentence):
         Settings(**given)
 

@@ -68,6 +68,7 @@ def _card(backend: Backend) -> ModelCard:
             runner=engine.runner,
             device=engine.device,
             dtype=engine.dtype,
+            quantization=backend.settings.quantization,
             max_concurrent_sequences=engine.slots,
             context_length=engine.context_length,
             startup_seconds=dict(engine.startup_seconds),

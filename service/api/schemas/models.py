@@ -18,6 +18,9 @@ class Engine(BaseModel):
     )
     device: str | None = Field(description="Null if another server runs the model.", examples=["cuda"])
     dtype: str | None = Field(description="Null if another server runs the model.", examples=["bfloat16"])
+    quantization: Literal["int8", "fp8"] | None = Field(
+        description="Format of the linear layers; null if it is `dtype`.", examples=[None]
+    )
     max_concurrent_sequences: int = Field(examples=[64])
     context_length: int | None = Field(
         description="Most tokens of prompt and answer together; null if another server does not say.",

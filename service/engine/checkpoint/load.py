@@ -21,12 +21,23 @@ from service.engine.checkpoint.progress import size, timed
 from service.engine.checkpoint.source import locate
 from service.engine.checkpoint.weights import load_weights
 from service.engine.device import free_bytes
-from service.engine.options import RequestedDtype
+from service.engine.options import Quantization, RequestedDtype
+from service.engine.quantization import quantize_model, refuse_device, weights_of
 from service.errors import CheckpointError, DeviceError
 
 logger = logging.getLogger("capstan.checkpoint")
 
 CONFIG = "config.json"
+
+# What transformers reads quantized checkpoints with, by their `quant_method`; none of it is installed here.
+QUANTIZERS = {
+    "awq": "gptqmodel",
+    "gptq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors",
+    "fbgemm_fp8": "fbgemm-gpu",
+    "torchao": "torchao",
+}
 
 # Needed in addition to the weights: tensors that are being converted, the libraries' own memory, activations
 # of one request.
@@ -44,13 +55,15 @@ def load(
     attention: str = "sdpa",
     shards: int = 1,
     adapter: Path | None = None,
+    quantization: Quantization | None = None,
 ) -> LoadedModel:
     """Load a checkpoint, check it whole, and give all that is needed to talk to it.
 
     `name` is a directory or a hub id, `revision` a branch, tag or commit of the latter. `device` is the CPU
     where none is given. `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound). With
     `shards` above 1 this process is one of as many that torch.distributed has joined, and reads its part.
-    `adapter` is a directory with a LoRA adapter, which is merged into the weights.
+    `adapter` is a directory with a LoRA adapter, which is merged into the weights. `quantization` is that of
+    the linear layers.
     Raises CheckpointError or DeviceError, each one sentence that says what is wrong and what to do.
     """
     seconds: dict[str, float] = {}
@@ -66,6 +79,7 @@ def load(
         attention=attention,
         shards=shards,
         adapter=adapter,
+        quantization=quantization,
     )
     loaded.seconds.update(seconds)
     return loaded
@@ -82,10 +96,13 @@ def load_planned(
     attention: str = "sdpa",
     shards: int = 1,
     adapter: Path | None = None,
+    quantization: Quantization | None = None,
 ) -> LoadedModel:
     """See `load`; `plan` is that of the checkpoint in `directory`."""
     start = time.monotonic()
     precision = choose(dtype, device)
+    if quantization is not None:
+        refuse_device(quantization, device, precision)
     seconds: dict[str, float] = {}
     changes = None if adapter is None else read_adapter(adapter)
     with WeightFiles(directory) as files:
@@ -108,6 +125,10 @@ def load_planned(
             with timed(seconds, "merge"):
                 merge(model, changes, files.tensors)
             logger.info("merged an adapter that changes %d tensors", len(changes))
+        if quantization is not None:
+            with timed(seconds, "quantize"):
+                count = quantize_model(model, quantization)
+            logger.info("quantized %d linear layers to %s", count, quantization)
     _log(name, model, precision, device, time.monotonic() - start)
     return LoadedModel(
         name=name,
@@ -129,13 +150,24 @@ def plan(directory: Path, max_tiles: int | None) -> Plan:
     """What is to be built, by the model type of config.json. Raises CheckpointError."""
     raw = json_file.read(directory, CONFIG, what="which says what the model is")
     if "quantization_config" in raw:
-        raise CheckpointError("checkpoint is quantized, which is not supported; serve the unquantized one")
+        raise CheckpointError(_quantized(raw["quantization_config"]))
     kind = raw.get("model_type")
     if kind == "internvl":
         return plan_internvl(directory, raw, max_tiles)
     if kind == "internvl_chat":
         return plan_original(directory, raw, max_tiles)
     return plan_other(directory, raw)
+
+
+def _quantized(config: object) -> str:
+    """Why a checkpoint that is quantized already is refused."""
+    method = config.get("quant_method") if isinstance(config, dict) else None
+    library = QUANTIZERS.get(str(method))
+    needs = f"needs the library {library}, which is not installed" if library else "is not supported"
+    return (
+        f"checkpoint is quantized by {method!r}, which {needs}; serve the unquantized checkpoint with "
+        "CAPSTAN_QUANTIZATION, or this one through vLLM (CAPSTAN_ENGINE=command)"
+    )
 
 
 def _refuse_too_large(needed: int, free: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -151,14 +183,12 @@ def _refuse_too_large(needed: int, free: int, dtype: torch.dtype, device: torch.
 
 
 def _log(name: str, model: PreTrainedModel, dtype: torch.dtype, device: torch.device, seconds: float) -> None:
-    parameters = list(model.parameters())
-    count = sum(parameter.numel() for parameter in parameters)
-    memory = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+    weights = weights_of(model)
     logger.info(
         "loaded %s: %s parameters, %s %s on %s in %.0f s",
         name,
-        _in_words(count),
-        size(memory),
+        _in_words(sum(weight.numel() for weight in weights)),
+        size(sum(weight.numel() * weight.element_size() for weight in weights)),
         name_of(dtype),
         device,
         seconds,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.engine.options import EngineOptions, RequestedDevice, RequestedDtype
+from service.engine.options import EngineOptions, Quantization, RequestedDevice, RequestedDtype
 from service.engine.outline import Outline
 from service.engine.prompt.reading import Positions, Sight
 from service.engine.ranks.shared_memory import Region
@@ -25,7 +25,8 @@ from service.errors import StartupError
 class Setup:
     """What a rank loads, and where it meets the others: a store at `port` of 127.0.0.1.
 
-    `directory` has the checkpoint, and `adapter` the LoRA adapter to merge into it, if any.
+    `directory` has the checkpoint, and `adapter` the LoRA adapter to merge into it, if any; `quantization` is
+    the format of its linear layers.
     `gpus` is the number that Ray assigned to the replica. `threads` of torch are for all ranks together; None
     leaves the number to torch.
     """
@@ -42,6 +43,7 @@ class Setup:
     log_level: int
     options: EngineOptions
     adapter: str | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from service.engine.checkpoint.outline import outline_of
 from service.engine.device import pick
 from service.engine.executor import Leader, LeadingExecutor, Peer, follow
 from service.engine.options import EngineOptions
+from service.engine.quantization import weights_of
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.division import refuse_indivisible
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
@@ -189,10 +190,11 @@ def _load(setup: Setup, replica: Replica, listener: int) -> LoadedModel:
         device=device,
         shards=setup.size,
         adapter=None if setup.adapter is None else Path(setup.adapter),
+        quantization=setup.quantization,
     )
 
 
 def _held_bytes(loaded: LoadedModel) -> int:
-    parameters: Iterable[torch.Tensor] = loaded.model.parameters()
-    parts = [part.to_local() if isinstance(part, DTensor) else part for part in parameters]
+    weights = weights_of(loaded.model)
+    parts = [part.to_local() if isinstance(part, DTensor) else part for part in weights]
     return sum(part.numel() * part.element_size() for part in parts)

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor, Shard
 
-from service.engine.runner.weights import Embedding, Linear, local
+from service.engine.quantization import QuantizedLinear
+from service.engine.runner.weights import Embedding, Linear, linear, local
 
 
 def sharded(tensor: torch.Tensor, dimension: int) -> bool:
@@ -71,6 +72,8 @@ class ParallelHead(Linear):
 
 def row_parallel(layer: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or its divided form
     """A layer whose input is what this rank computed of its heads."""
+    if isinstance(layer, QuantizedLinear):
+        return linear(layer)
     weight, bias = layer.weight.data, None if layer.bias is None else local(layer.bias.data)
     return (RowParallel if sharded(weight, 1) else Linear)(local(weight), bias)
 

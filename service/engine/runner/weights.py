@@ -7,6 +7,9 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from service.engine.quantization import QuantizedLinear, product
+from service.errors import DeviceError
+
 
 @dataclass(frozen=True, slots=True)
 class Linear:
@@ -24,6 +27,21 @@ class Linear:
         if self.bias is not None:
             residual = residual + self.bias
         return torch.addmm(residual, x, self.weight.t())
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized(Linear):
+    """A matrix [out, in] in 8 bits with its scales [out, 1]."""
+
+    scale: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The product with x [..., in]: [..., out]."""
+        return product(x, self.weight, self.scale, self.bias)
+
+    def add_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """`residual` plus the product."""
+        return residual + self(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +82,15 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or a quantized stand-in for it
-    """Layers of the same input as one, their outputs side by side. The layers then share its memory."""
+def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear or QuantizedLinear
+    """Layers of the same input as one, their outputs side by side. The layers then share its memory.
+
+    Raises DeviceError for layers of which only some are quantized.
+    """
+    if len({layer.weight.dtype for layer in layers}) > 1:
+        raise DeviceError(
+            "some layers of one input are quantized and others cannot be; leave CAPSTAN_QUANTIZATION out"
+        )
     weight = torch.cat([local(layer.weight.data) for layer in layers])
     biased = layers[0].bias is not None
     bias = torch.cat([local(layer.bias.data) for layer in layers]) if biased else None
@@ -79,12 +104,18 @@ def fuse(*layers: Any) -> Linear:  # noqa: ANN401 - nn.Linear, or a quantized st
         layer.weight.data = weight[rows]
         if bias is not None:
             layer.bias.data = bias[rows]
+    quantized = [layer for layer in layers if isinstance(layer, QuantizedLinear)]
+    if quantized:
+        return Quantized(weight, bias, torch.cat([layer.scale for layer in quantized]))
     return Linear(weight, bias)
 
 
 def linear(layer: Any) -> Linear:  # noqa: ANN401 - as above
     """A layer as it is."""
-    return Linear(layer.weight.data, None if layer.bias is None else layer.bias.data)
+    bias = None if layer.bias is None else layer.bias.data
+    if isinstance(layer, QuantizedLinear):
+        return Quantized(layer.weight.data, bias, layer.scale)
+    return Linear(layer.weight.data, bias)
 
 
 def norm(layer: Any) -> Norm:  # noqa: ANN401 - the norms of transformers are many classes

@@ -20,6 +20,7 @@ def test_models_lists_the_one_that_is_served(connect: Connect) -> None:
         "runner": "fused",
         "device": "cpu",
         "dtype": "float32",
+        "quantization": None,
         "max_concurrent_sequences": 64,
         "context_length": 4096,
         "startup_seconds": {"read": 1.5},

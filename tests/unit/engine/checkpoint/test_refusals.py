@@ -155,7 +155,18 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "other tile length": (config(image_seq_length=9), r"image_seq_length 9, but a tile of 56 pixels makes 4"),
     "nonsense value": (config(downsample_ratio="half"), r"config\.json does not describe a internvl model"),
-    "quantized": (config(quantization_config={"quant_method": "awq"}), r"checkpoint is quantized"),
+    "quantized by AWQ": (
+        config(quantization_config={"quant_method": "awq"}),
+        r"quantized by 'awq', which needs the library gptqmodel, which is not installed; serve",
+    ),
+    "quantized by compressed-tensors": (
+        config(quantization_config={"quant_method": "compressed-tensors"}),
+        r"needs the library compressed-tensors, which is not installed; serve the unquantized",
+    ),
+    "quantized somehow": (
+        config(quantization_config={"quant_method": "new"}),
+        r"quantized by 'new', which is not supported; serve the unquantized",
+    ),
     "unknown kind": (config(model_type="mystery"), r"model type 'mystery' is not known to transformers"),
     "remote code": (config(model_type="mystery", auto_map={}), r"and its remote code is never run"),
     "text alone": (config(model_type="qwen2"), r"model type 'qwen2' does not take images and text"),
