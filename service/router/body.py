@@ -1,4 +1,4 @@
-"""What the router reads in a request body: the model and the first image."""
+"""What the router reads in a request body: the model and the first image or video."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from service.errors import ErrorCode, RequestError
 
 @dataclass(frozen=True, slots=True)
 class RoutedBody:
-    """`model` as sent, whatever its type, and the SHA-256 of the first image's URL or data."""
+    """`model` as sent, whatever its type, and the SHA-256 of the first image's or video's URL or data."""
 
     model: object = None
     image: str | None = None
@@ -35,10 +35,12 @@ def read_body(content: bytes) -> RoutedBody:
 def _image_urls(messages: object) -> Iterator[str]:
     for message in _dicts(messages):
         for part in _dicts(message.get("content")):
-            image = part.get("image_url")
-            url = image.get("url") if isinstance(image, dict) else image
-            if isinstance(url, str):
-                yield url
+            frames = part.get("video")
+            first = frames[0] if isinstance(frames, list) and frames else None
+            for shown in (part.get("image_url"), part.get("video_url"), first):
+                url = shown.get("url") if isinstance(shown, dict) else shown
+                if isinstance(url, str):
+                    yield url
 
 
 def _dicts(items: object) -> Iterator[dict[str, object]]:
