@@ -31,8 +31,7 @@ from service.media.decode import ImageLimits, LocalDecoder
 from service.native import native_engine
 from service.settings import EMBEDDED_MODEL, Settings
 from tests.unit.engine.ranks.test_group import SETUP, processes
-from tests.unit.engine.running import ask, by_generate, picture, running
-from tests.unit.engine.test_engine import answer
+from tests.unit.engine.running import answer, ask, by_generate, picture, running
 from training.shapes import random_image
 
 KINDS = ("int8", "fp8")

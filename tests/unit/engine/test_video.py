@@ -19,8 +19,7 @@ from service.media.tiles import TileSpec
 from tests.support.checkpoints import TOKENS_PER_TILE, make_internvl
 from tests.support.original_checkpoints import make_original
 from tests.support.other_checkpoints import make_other
-from tests.unit.engine.running import DECODER, ask, by_generate, embedded, picture, running
-from tests.unit.engine.test_engine import answer
+from tests.unit.engine.running import DECODER, answer, ask, by_generate, embedded, picture, running
 
 VIDEO = EncodedVideo((picture(1), picture(2, 224, 112), picture(3, 100, 300)))
 
