@@ -47,8 +47,9 @@ def test_max_tiles_bounds_every_image(checkpoint: Path) -> None:
     loaded = load(str(checkpoint), max_tiles=2)
     wide = [DecodedTurn("user", (Image.new("RGB", (224, 56)), "What?"))]
     assert loaded.inputs.build(wide).tiles_per_image == (3,)
-    assert loaded.inputs.build(wide, max_tiles=1).tiles_per_image == (1,)
-    assert loaded.inputs.build(wide, max_tiles=12).tiles_per_image == (3,)
+    assert loaded.inputs.tiling is not None
+    assert loaded.inputs.tiling.spec.at_most(1).max_tiles == 1
+    assert loaded.inputs.tiling.spec.at_most(12).max_tiles == 2
 
 
 def test_the_model_answers_what_the_builder_made(checkpoint: Path) -> None:
