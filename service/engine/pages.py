@@ -64,6 +64,10 @@ class PageTable:
             pages.append(self._take(pages[-1] + 1 if pages else None))
         return True
 
+    def known(self, hashes: Sequence[bytes]) -> int:
+        """How many pages of a prompt's beginning are in the cache."""
+        return next((index for index, one in enumerate(hashes) if one not in self._page_of), len(hashes))
+
     def share(self, hashes: Sequence[bytes]) -> list[int]:
         """The pages of the longest known beginning of a prompt; they are the caller's to release."""
         found = list[int]()

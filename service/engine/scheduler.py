@@ -2,7 +2,8 @@
 
 A step computes one token of each sequence that is writing, and prompts, first come, first served, up to a
 number of tokens. Sequences get pages as they grow; where there are none the youngest is preempted: it gives
-its pages up and is computed again later, answer and all.
+its pages up and is computed again later, answer and all. A sequence whose prompt begins like one that is being
+read waits for that one's pages, so nothing is read twice.
 """
 
 from collections import deque
@@ -70,7 +71,8 @@ class Scheduler:
                 left -= chunk.end - chunk.start
         # Growing for one may have preempted another that was scheduled before.
         chunks = [chunk for chunk in chunks if chunk.sequence.pages]
-        while left > 0 and self.preempted == before and (admitted := self._admit()) is not None:
+        reading = self._reading()
+        while left > 0 and self.preempted == before and (admitted := self._admit(reading)) is not None:
             chunk = self._chunk(admitted, min(left, most))
             if chunk is None:
                 break
@@ -123,21 +125,48 @@ class Scheduler:
             return None
         return Chunk(sequence, sequence.filled, end)
 
-    def _admit(self) -> Sequence | None:
-        """Take the first waiting sequence, if its prompt fits; no later one overtakes it."""
-        if not self.waiting or len(self.running) >= self.slots or self.waiting[0].done:
-            return None
-        sequence = self.waiting[0]
-        # At least one token is left to compute: what follows the prompt comes from it.
-        hashes = sequence.page_hashes[: (sequence.length - 1) // self.table.page_tokens]
+    def _reading(self) -> set[bytes]:
+        """What will be in the pages that running sequences are about to fill with their prompts."""
+        running = [sequence for sequence in self.running if self.waiting and not sequence.done]
+        return {digest for sequence in running for digest in self._unread(sequence)}
+
+    def _unread(self, sequence: Sequence) -> list[bytes]:
+        return sequence.page_hashes[sequence.filled // self.table.page_tokens :]
+
+    def _admit(self, reading: set[bytes]) -> Sequence | None:
+        """Take the first waiting sequence, if its prompt fits; no later one overtakes it.
+
+        One that waits for a page of `reading` keeps its slot meanwhile, but others go on.
+        """
+        kept = 0
+        for sequence in self.waiting:
+            if len(self.running) + kept >= self.slots:
+                return None
+            if sequence.done:
+                continue
+            # At least one token is left to compute: what follows the prompt comes from it.
+            hashes = sequence.page_hashes[: (sequence.length - 1) // self.table.page_tokens]
+            known = self.table.known(hashes)
+            if known < len(hashes) and hashes[known] in reading:
+                kept += 1
+                continue
+            if not self._place(sequence, hashes[:known]):
+                return None
+            reading.update(self._unread(sequence))
+            return sequence
+        return None
+
+    def _place(self, sequence: Sequence, hashes: list[bytes]) -> bool:
+        """Let a sequence run with the pages of its prompt that are known; whether the rest fits, too."""
         sequence.pages = self.table.share(hashes)
         if self.table.needed(sequence.length) - len(sequence.pages) > self.table.available:
             self.table.shared_tokens -= len(sequence.pages) * self.table.page_tokens
             self.table.release(sequence.pages)
-            return None
+            return False
         sequence.filled = len(sequence.pages) * self.table.page_tokens
-        self.running.append(self.waiting.popleft())
-        return sequence
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        return True
 
     def _grow(self, sequence: Sequence, tokens: int) -> bool:
         """Get pages for so many tokens, from younger sequences if need be; the youngest waits for others."""

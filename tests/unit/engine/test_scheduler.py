@@ -81,6 +81,43 @@ def test_a_known_beginning_is_not_read_again() -> None:
     assert spans(step(one)) == [(4, 8)]
 
 
+def test_a_prompt_that_is_being_read_is_not_read_twice() -> None:
+    """Prompts that begin like one in progress wait for its pages and read their own ends; others go on."""
+    one = scheduler(step=16)
+    for first in (0, 0, 50, 0):
+        one.add(sequence_of(12, first=first))
+    assert [spans(step(one)) for _ in range(2)] == [[(0, 12), (0, 4)], [(4, 12), (8, 12), (8, 12)]]
+
+
+def test_a_prompt_is_read_by_the_next_if_the_one_that_reads_it_leaves() -> None:
+    """Those that wait for the pages of a cancelled sequence read the prompt themselves, at once."""
+    one = scheduler(step=4)
+    one.add(gone := sequence_of(12))
+    one.add(sequence_of(12))
+    one.add(sequence_of(12))
+    step(one)
+    gone.cancelled = True
+    assert [spans(step(one)) for _ in range(3)] == [[(4, 8)], [(8, 12)], [(8, 12)]]
+
+
+def test_sequences_that_wait_for_pages_keep_their_slots() -> None:
+    """A sequence that waits for another's pages is not left without a slot by those behind it."""
+    one = scheduler(slots=2)
+    for first in (0, 0, 50):
+        one.add(sequence_of(8, limit=3, first=first))
+    assert [[chunk.sequence.prompt[0] for chunk in step(one)] for _ in range(2)] == [[0], [0, 0]]
+
+
+def test_a_cancelled_sequence_that_waits_holds_up_no_other() -> None:
+    """One that is cancelled before it has begun is passed over in the same step."""
+    one = scheduler()
+    one.add(gone := sequence_of(4))
+    one.add(sequence_of(4, first=50))
+    gone.cancelled = True
+    assert spans(step(one)) == [(0, 4)]
+    assert not one.waiting
+
+
 def test_a_cancelled_sequence_is_not_read_to_its_end() -> None:
     """A sequence that ends between chunks has no further chunk, and its pages are cleared."""
     cleared = list[int]()
