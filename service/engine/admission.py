@@ -22,19 +22,19 @@ class Places:
     taken: int
     retry_after: float | None = None
 
-    def check(self, client: str, *, held: int) -> None:
-        """Raise RequestError with `overloaded` where no place is left for a client that holds `held` of them.
+    def check(self, client: str, *, held: int, wanted: int = 1) -> None:
+        """Raise RequestError with `overloaded` where `wanted` places are not left for a client with `held`.
 
         A named client gets no more than its share once some have to wait.
         """
-        if self.taken >= self.limit:
+        if self.taken + wanted > self.limit:
             raise self._refusal(
                 Refusal.QUEUE,
                 f"{self.taken} requests are in flight; the limit is {self.limit} (CAPSTAN_MAX_QUEUE_SECONDS, "
                 "CAPSTAN_MAX_WAITING and CAPSTAN_MAX_CONCURRENT_SEQUENCES); try again later",
             )
         free = self.limit - self.taken
-        if client and self.taken >= self.slots and held >= GREED * free:
+        if client and self.taken + wanted > self.slots and held + wanted > GREED * free:
             raise self._refusal(
                 Refusal.QUEUE_SHARE,
                 f"{held} requests of {client} are in flight; its share of the queue is {GREED * free} while "

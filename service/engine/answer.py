@@ -1,6 +1,6 @@
 """The answer to a request, or to several equal ones, while it is being written."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -11,6 +11,7 @@ from service.engine.request import (
     FinishReason,
     RankTimeline,
     Request,
+    Sampling,
     SpelledLogprobs,
     Timings,
     TokenLogprobs,
@@ -113,6 +114,18 @@ class Answer:
             logprobs=tuple(self.logprobs),
             timings=self.timeline.timings(tokens=len(self.tokens), sharers=sharers),
         )
+
+
+def answers_to(requests: Sequence[Request], numbers: Iterator[int]) -> list[Answer]:
+    """The answer of each of several requests that differ in their sampling alone; equal ones may have one."""
+    answers = dict[Sampling, Answer]()
+    found = list[Answer]()
+    for request in requests:
+        answer = answers.get(request.sampling)
+        if answer is None or not request.sampling.deterministic:
+            answer = answers[request.sampling] = Answer(next(numbers), request)
+        found.append(answer)
+    return found
 
 
 def _spelled(one: TokenLogprobs, spell: Callable[[int], bytes]) -> SpelledLogprobs:

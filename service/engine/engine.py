@@ -8,11 +8,11 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from types import MappingProxyType
 
-from service.engine.answer import Answer, failed, fault, not_ready
+from service.engine.answer import Answer, answers_to, failed, fault, not_ready
 from service.engine.deliveries import Deliveries
 from service.engine.intake import Intake
 from service.engine.options import EngineOptions
@@ -94,18 +94,22 @@ class Engine:
             self._thread.join(timeout)
 
     def submit(self, request: Request) -> RequestHandle:
-        """Take a request; to be called on the event loop that awaits its result.
+        """Take a request; to be called on the event loop that awaits its result. Raises as `submit_all`."""
+        return self.submit_all((request,))[0]
 
-        Raises RequestError with `overloaded` if too many wait, with `not_ready` once the engine has ended.
-        What else is wrong with a request shows in its result.
+    def submit_all(self, requests: Sequence[Request]) -> list[RequestHandle]:
+        """Take all or none of several requests of one client that differ in their sampling alone.
+
+        Their prompt is read once, and equal ones have one answer. Raises RequestError with `overloaded` if
+        too many wait, with `not_ready` once the engine has ended; what else is wrong shows in the results.
         """
         if self._started is None:
             raise not_ready()
-        handle = RequestHandle(self._cancel, deadline=request.deadline)
-        answer = Answer(next(self._numbers), request)
-        self.requests.open(answer, handle)
-        self._started.intake.add(answer)
-        return handle
+        answers = answers_to(requests, self._numbers)
+        handles = [RequestHandle(self._cancel, deadline=request.deadline) for request in requests]
+        self.requests.open(list(zip(answers, handles, strict=True)))
+        self._started.intake.add(list(dict.fromkeys(answers)))
+        return handles
 
     def check_admission(self, client: str) -> None:
         """Raise RequestError with `overloaded` where `submit` would for a request of this client now."""
@@ -132,7 +136,6 @@ class Engine:
     def stats(self) -> EngineStats:
         """Counters and gauges."""
         started, counters, rank = self._running(), self.requests.counters, self._stats
-        waiting = started.intake.waiting + max(0, len(started.intake.sent) - rank.running)
         return EngineStats(
             finished=counters.finished,
             cancelled=counters.cancelled,
@@ -146,7 +149,7 @@ class Engine:
             memory_used=self._beat.memory_used,
             memory_total=self._beat.memory_total,
             work=started.queue_limit.refresh(rank),
-            **asdict(rank) | {"waiting": waiting},
+            **asdict(rank) | {"waiting": started.intake.waiting(rank.running)},
         )
 
     def _running(self) -> Started:
@@ -198,9 +201,7 @@ class Engine:
     def _take(self, progress: Progress, intake: Intake) -> None:
         self._stats = progress.stats
         for number in progress.begun:
-            if (answer := intake.begun(number)) is not None:
-                answer.begun = True
-                self._running().features.settle(answer.kept, computed=True)
+            intake.begun(number)
         ends = {end.number for end in progress.ended}
         for number, tokens in progress.tokens.items():
             answer = intake.sent.get(number)
@@ -214,6 +215,7 @@ class Engine:
         for end in progress.ended:
             if (answer := intake.end(end.number)) is not None:
                 self._finish(answer, end, progress)
+                intake.settle(answer, computed=answer.finish is not None)
 
     def _finish(self, answer: Answer, end: SequenceEnd, progress: Progress) -> None:
         """End an answer whose sequence has ended, with its last tokens."""
@@ -222,7 +224,6 @@ class Engine:
         answer.take(tokens, end.finish, progress.logprobs.get(end.number))
         if answer.finish is None:
             answer.error = fault()
-        self._running().features.settle(answer.kept, computed=answer.finish is not None)
         self._deliveries.add_end(answer, self.requests.end(answer))
 
     def _look(self, beat: Beat) -> None:

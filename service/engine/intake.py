@@ -6,7 +6,7 @@ soon need; the others wait as the bytes that came.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import monotonic
@@ -50,19 +50,22 @@ class Intake:
         self._queue = FairQueue()
         self._preparing = 0
         self._pending = set[int]()  # sent, but not begun
+        self._followers: dict[int, list[Answer]] = {}  # by the number of the one that they wait for
 
-    def add(self, answer: Answer) -> None:
-        """Queue an answer. Does not block."""
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Queue answers to one prompt: the first, and the others once its images are known. Does not block."""
         with self._lock:
             if len(self._queue) > len(self._requests):  # most were cancelled while they waited
                 self._queue.keep(lambda waiting: not waiting.done)
-            self._queue.append(answer)
+            self._lead(answers)
         self.feed()
 
-    def begun(self, number: int) -> Answer | None:
-        """Note that rank 0 works on an answer."""
+    def begun(self, number: int) -> None:
+        """Note that rank 0 works on an answer, and has seen its images."""
         self._pending.discard(number)
-        return self.sent.get(number)
+        if (answer := self.sent.get(number)) is not None:
+            answer.begun = True
+            self.settle(answer, computed=True)
 
     def end(self, number: int) -> Answer | None:
         """Drop an answer that has ended."""
@@ -73,7 +76,12 @@ class Intake:
         """Drop an answer that no request waits for, here and on the ranks."""
         if self.end(answer.number) is not None:
             self._send(Cancel(answer.number), None)
-        self._preparation.features.settle(answer.kept, computed=False)
+        self.settle(answer, computed=False)
+
+    def settle(self, answer: Answer, *, computed: bool) -> None:
+        """Note whether the images of an answer are `computed` or will not be for this answer."""
+        self._preparation.features.settle(answer.kept, computed=computed)
+        self._release(answer)
 
     def feed(self) -> None:
         """Prepare as many of those that wait as there is need for."""
@@ -92,10 +100,29 @@ class Intake:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def waiting(self) -> int:
-        """Answers that are queued or being prepared."""
-        return len(self._queue) + self._preparing
+    def waiting(self, running: int) -> int:
+        """Answers of which no sequence is among the `running` ones."""
+        followers = sum(map(len, list(self._followers.values())))
+        return len(self._queue) + followers + self._preparing + max(0, len(self.sent) - running)
+
+    def _lead(self, answers: Sequence[Answer]) -> None:
+        """Queue the first of some answers to one prompt."""
+        if answers:
+            self._queue.append(answers[0])
+        if answers[1:]:
+            self._followers[answers[0].number] = list(answers[1:])
+
+    def _release(self, answer: Answer) -> None:
+        """Queue the answers that wait for this one, which has begun or never will."""
+        with self._lock:
+            followers = [one for one in self._followers.pop(answer.number, ()) if not one.done]
+            if answer.begun:
+                for one in followers:
+                    self._queue.append(one)
+            else:
+                self._lead(followers)
+        if followers:
+            self.feed()
 
     def _prepare(self, answer: Answer) -> None:
         message: Add | None = None
@@ -120,8 +147,10 @@ class Intake:
                 self._pending.add(answer.number)
         if message is not None:
             self._hand_over(answer, message, memory)
-        elif answer.error is not None:
-            self._refuse(answer)
+        else:
+            if answer.error is not None:
+                self._refuse(answer)
+            self._release(answer)
         self.feed()
 
     def _hand_over(self, answer: Answer, message: Add, memory: SharedMemory | None) -> None:

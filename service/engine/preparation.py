@@ -26,7 +26,7 @@ INLINE_BYTES = 64 * 1024
 
 def share_key(request: Request) -> Hashable | None:
     """What two requests have in common whose answers must be equal; None if chance decides."""
-    if request.sampling.temperature > 0 and request.sampling.seed is None:
+    if not request.sampling.deterministic:
         return None
     turns = tuple((turn.role, tuple(map(_content_key, turn.content))) for turn in request.turns)
     return (turns, request.sampling, request.shorten)

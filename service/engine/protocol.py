@@ -3,7 +3,7 @@
 Imports no torch, which a replica in front of another server does without.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from service.engine.request import Completion, Request, SpelledLogprobs, Usage
@@ -53,6 +53,13 @@ class ServingEngine(Protocol):
         """Take a request; to be called on the event loop that awaits its result.
 
         Raises RequestError with `overloaded` when too many wait, with `not_ready` once the engine has ended.
+        """
+        ...
+
+    def submit_all(self, requests: Sequence[Request]) -> Sequence[Handle]:
+        """Take all or none of several requests of one client that differ in their sampling alone.
+
+        Raises RequestError as `submit` does.
         """
         ...
 

@@ -87,6 +87,11 @@ class Sampling:
     top_logprobs: int | None = None
 
     @property
+    def deterministic(self) -> bool:
+        """Whether equal requests have equal answers."""
+        return self.temperature == 0 or self.seed is not None
+
+    @property
     def adjusts(self) -> bool:
         """Whether logits are changed before a token is chosen."""
         return (

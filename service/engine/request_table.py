@@ -1,7 +1,7 @@
 """Which request waits for which answer: requests come on any thread, may share one, and leave one by one."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import inf
 from threading import Lock
@@ -46,21 +46,23 @@ class RequestTable:
     def __len__(self) -> int:
         return len(self._owner)
 
-    def open(self, answer: Answer, handle: RequestHandle) -> None:
-        """Take a request with an answer of its own.
+    def open(self, requests: Sequence[tuple[Answer, RequestHandle]]) -> None:
+        """Take all requests of one client, each with the answer that it waits for, or none.
 
-        Raises RequestError with `overloaded` at the limit, or if its client holds too many of the places, and
+        Raises RequestError with `overloaded` at the limit, or if the client holds too many of the places, and
         the error of `close` after that.
         """
-        client = answer.request.client
+        client = requests[0][0].request.client
         with self._lock:
-            self._check_admission(client)
-            answer.handles.append(handle)
-            self._owner[handle] = answer
-            self._clients[handle] = client
-            self._held[client] += 1
-            if handle.deadline is not None:
-                self._next_deadline = min(self._next_deadline, handle.deadline)
+            self._check_admission(client, len(requests))
+            for answer, handle in requests:
+                self.counters.shared += bool(answer.handles)
+                answer.handles.append(handle)
+                self._owner[handle] = answer
+                self._clients[handle] = client
+                self._held[client] += 1
+                if handle.deadline is not None:
+                    self._next_deadline = min(self._next_deadline, handle.deadline)
 
     def check_admission(self, client: str) -> None:
         """Raise RequestError where `open` would, before a body is read."""
@@ -150,14 +152,14 @@ class RequestTable:
             del self._held[client]
         return self._owner.pop(handle)
 
-    def _check_admission(self, client: str) -> None:
+    def _check_admission(self, client: str, wanted: int = 1) -> None:
         if self._refusal is not None:
             raise RequestError(self._refusal.code, self._refusal.message)
         places = Places(self.limit, self.slots, len(self._owner), self.retry_after)
         try:
-            places.check(client, held=self._held[client])
+            places.check(client, held=self._held[client], wanted=wanted)
         except RequestError:
-            self.counters.refused += 1
+            self.counters.refused += wanted
             raise
 
     def _unshare(self, answer: Answer) -> None:

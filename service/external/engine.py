@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.engine.admission import Places
@@ -77,21 +78,21 @@ class ExternalEngine:
 
     def submit(self, request: Request) -> ForwardedRequest:
         """See `service.engine.protocol.ServingEngine`."""
+        return self.submit_all((request,))[0]
+
+    def submit_all(self, requests: Sequence[Request]) -> list[ForwardedRequest]:
+        """See `service.engine.protocol.ServingEngine`. The other server gets each by itself."""
         if self._closing.is_set():
             raise RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")
-        self.check_admission(request.client)
+        client = requests[0].client
+        self._check_admission(client, len(requests))
         self._loop = asyncio.get_running_loop()
-        self._held[request.client] += 1
-        return ForwardedRequest(request, self._forwarder, self._slots, self._end)
+        self._held[client] += len(requests)
+        return [ForwardedRequest(one, self._forwarder, self._slots, self._end) for one in requests]
 
     def check_admission(self, client: str) -> None:
         """See `service.engine.protocol.ServingEngine`."""
-        places = Places(limit=self._limit, slots=self._description.slots, taken=self._held.total())
-        try:
-            places.check(client, held=self._held[client])
-        except RequestError:
-            self._ends["refused"] += 1
-            raise
+        self._check_admission(client, 1)
 
     def check(self) -> None:
         """Raise EngineStopped where the server has ended, answers no probe, or makes no progress."""
@@ -132,6 +133,14 @@ class ExternalEngine:
             feature_bytes=0,
             slots_free=free,
         )
+
+    def _check_admission(self, client: str, wanted: int) -> None:
+        places = Places(limit=self._limit, slots=self._description.slots, taken=self._held.total())
+        try:
+            places.check(client, held=self._held[client], wanted=wanted)
+        except RequestError:
+            self._ends["refused"] += wanted
+            raise
 
     def _end(self, request: ForwardedRequest, error: BaseException | None) -> None:
         client = request.request.client

@@ -31,7 +31,7 @@ def opened(
 ) -> tuple[Answer, RequestHandle]:
     answer = Answer(0, Request((), Sampling(4), client=client), key=key)
     handle = RequestHandle(lambda _: None, deadline=deadline)
-    table.open(answer, handle)
+    table.open([(answer, handle)])
     return answer, handle
 
 
