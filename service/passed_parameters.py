@@ -22,7 +22,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-# What this server reads itself, and `n`: a request is one answer, and one unit of every limit.
+# What this server reads itself. For `n` answers the other server gets as many requests.
 OWN = frozenset((
     "frequency_penalty", "ignore_eos", "logit_bias", "max_completion_tokens", "max_tokens", "messages",
     "min_p", "min_tokens", "model", "n", "presence_penalty", "repetition_penalty", "seed", "stop", "stream",

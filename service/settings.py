@@ -83,6 +83,12 @@ class Settings(ModelSettings):
     max_frames: int = Field(
         32, ge=1, le=MOST_FRAMES, description="Most frames of all videos of a request; each is one tile."
     )
+    max_answers: int = Field(
+        16,
+        ge=1,
+        le=4096,
+        description="Most answers per request (`n`); each counts as a request in the queue.",
+    )
     max_image_bytes: ByteSize = Field(
         ByteSize(20 * MEBIBYTE), ge=1, description="Largest image file, such as `20MiB`."
     )

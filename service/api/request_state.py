@@ -1,6 +1,7 @@
 """What is known about a request while it is being served."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from starlette.types import Scope
@@ -25,6 +26,15 @@ REFUSING = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An answer that was asked for: the `index`th to its prompt, which has so many images."""
+
+    handle: Handle
+    images: int
+    index: int
+
+
 @dataclass(slots=True)
 class RequestState:
     """Created by `RequestLogMiddleware`, completed by the layers below it.
@@ -32,7 +42,8 @@ class RequestState:
     `key_name` is the name of the API key; empty on a server without keys, and until the key is known. `code`
     is that of the error that the request ended with, `refusal` why it was refused. `start` and `body_read`
     are moments of ``time.monotonic()``, `ended` those at which `completions` came. `asked` is what the
-    engine was asked for, each with its number of images. `trace` is there while tracing is on.
+    engine was asked for. Of several answers to one prompt, only the first counts the prompt and its images.
+    `trace` is there while tracing is on.
     """
 
     request_id: str
@@ -46,7 +57,7 @@ class RequestState:
     completions: list[Completion] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     fetches: list[Fetch] = field(default_factory=list)
-    asked: list[tuple[Handle, int]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
 
     def failed(self, error: RequestError) -> None:
         """Note the error that ends the request."""
@@ -54,15 +65,24 @@ class RequestState:
         if error.code in REFUSING:
             self.refusal = error.refusal or error.code
 
-    def answered(self, completion: Completion, *, images: int) -> None:
-        """Note an answer of the engine and the images that it is about."""
-        self.completions.append(completion)
+    def ask(self, handles: Sequence[Handle], *, images: int) -> None:
+        """Note the answers to a prompt that the engine is asked for, and the images of the prompt."""
+        self.asked += [Asked(handle, images, index) for index, handle in enumerate(handles)]
+
+    def answered(self, completion: Completion, *, images: int, index: int = 0) -> None:
+        """Note an answer of the engine, the `index`th to its prompt, and the images that it is about."""
+        usage = completion.usage if index == 0 else completion.usage.without_prompt
+        self.completions.append(replace(completion, usage=usage))
         self.ended.append(monotonic())
-        self.images += images
+        self.images += images if index == 0 else 0
 
     def broken_off(self) -> list[tuple[Usage, int]]:
         """What was spent on answers that have not come, each with its number of images."""
-        return [(handle.broken_off, images) for handle, images in self.asked if handle.broken_off is not None]
+        return [
+            (usage, one.images) if one.index == 0 else (usage.without_prompt, 0)
+            for one in self.asked
+            if (usage := one.handle.broken_off) is not None
+        ]
 
     def fetched(self, start: float) -> None:
         """Note an image that has been read since `start`, a moment of ``time.monotonic()``."""

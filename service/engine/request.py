@@ -154,6 +154,11 @@ class Usage:
     image_tiles: int
     completion_tokens: int
 
+    @property
+    def without_prompt(self) -> "Usage":
+        """That of a further answer to the same prompt."""
+        return Usage(0, 0, self.completion_tokens)
+
 
 @dataclass
 class RankTimeline:

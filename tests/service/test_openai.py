@@ -59,6 +59,24 @@ def test_a_stream_is_the_same_text_in_pieces(client: OpenAI) -> None:
     assert len(pieces) > STREAMS
 
 
+def test_several_answers_are_those_of_several_requests(client: OpenAI) -> None:
+    """The official client gets `n` answers, whole and streamed: those of requests with seeds one apart."""
+    asked: Any = {"model": "embedded", "messages": question(), "temperature": 2.0, "max_tokens": 8}
+    alone = [client.chat.completions.create(**asked, seed=seed) for seed in (5, 6, 7)]
+    whole = client.chat.completions.create(**asked, seed=5, n=3, logprobs=True)
+    texts = [one.choices[0].message.content for one in alone]
+    assert [choice.message.content for choice in whole.choices] == texts
+    assert all(choice.logprobs is not None and choice.logprobs.content for choice in whole.choices)
+    assert whole.usage is not None
+    assert alone[0].usage is not None
+    assert whole.usage.prompt_tokens == alone[0].usage.prompt_tokens
+    assert whole.usage.completion_tokens == sum(one.usage.completion_tokens for one in alone if one.usage)
+    streamed = ["", "", ""]
+    for chunk in client.chat.completions.create(**asked, seed=5, n=3, stream=True):
+        streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert streamed == texts
+
+
 def test_the_models_are_listed(client: OpenAI) -> None:
     """The official client lists the model, and finds it by name."""
     assert [model.id for model in client.models.list()] == ["embedded"]

@@ -112,7 +112,7 @@ class AuthMiddleware:
             limiter.release()
 
 
-def charge(request: Request, *, images: int, model: str) -> None:
+def charge(request: Request, *, images: int, model: str, answers: int = 1) -> None:
     """Count what a request asks for against its key; call it once, before any work is done for the request.
 
     Raises RequestError with `model_forbidden` or `rate_limited`. Does nothing on a server without keys.
@@ -128,7 +128,7 @@ def charge(request: Request, *, images: int, model: str) -> None:
             f"key {grant.key.name} may not use this model; it may use {', '.join(allowed)}",
             field="model",
         )
-    grant.limiter.charge(images)
+    grant.limiter.charge(images, answers)
 
 
 def _is_open(scope: Scope) -> bool:

@@ -52,28 +52,31 @@ class RateLimiter:
                 refusal=Refusal.CONCURRENT_REQUESTS,
             )
         if self.key.requests_per_minute is not None:
-            self._spend(self._requests, 1, self.key.requests_per_minute, Refusal.REQUESTS_PER_MINUTE)
+            self._check(self._requests, 1, self.key.requests_per_minute, Refusal.REQUESTS_PER_MINUTE)
+            self._requests.spend(1)
         self.running += 1
 
     def release(self) -> None:
         """Count a request that has ended, in whatever way."""
         self.running -= 1
 
-    def charge(self, images: int) -> None:
-        """Count the images of a request.
+    def charge(self, images: int, answers: int = 1) -> None:
+        """Count the images of a request, and each answer after the first as a request.
 
         Raises RequestError with `rate_limited`, or with `invalid_request` for more than the whole limit.
         """
-        limit = self.key.images_per_minute
-        if limit is None or not images:
-            return
-        if images > limit:
-            raise RequestError(
-                ErrorCode.INVALID_REQUEST,
-                f"request has {images} images; the limit of key {self.key.name} is {limit} a minute; "
-                "send fewer at once",
-            )
-        self._spend(self._images, images, limit, Refusal.IMAGES_PER_MINUTE)
+        self._refuse_more(images, self.key.images_per_minute, "images")
+        self._refuse_more(answers, self.key.requests_per_minute, "answers")
+        spent = (
+            (self._images, images, self.key.images_per_minute, Refusal.IMAGES_PER_MINUTE),
+            (self._requests, answers - 1, self.key.requests_per_minute, Refusal.REQUESTS_PER_MINUTE),
+        )
+        for bucket, count, limit, refusal in spent:  # before either is spent: a refusal costs nothing
+            if limit is not None and count:
+                self._check(bucket, count, limit, refusal)
+        for bucket, count, limit, _ in spent:
+            if limit is not None:
+                bucket.spend(count)
 
     def headers(self) -> Iterator[tuple[str, str]]:
         """The rate-limit headers of a response, for each limit that the key has."""
@@ -93,7 +96,15 @@ class RateLimiter:
         """The status of the limit on images; None without one."""
         return self._status(self._images, self.key.images_per_minute)
 
-    def _spend(self, bucket: TokenBucket, count: int, limit: int, refusal: Refusal) -> None:
+    def _refuse_more(self, count: int, limit: int | None, counted: str) -> None:
+        if limit is not None and count > limit:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"request has {count} {counted}; the limit of key {self.key.name} is {limit} a minute; "
+                "send fewer at once",
+            )
+
+    def _check(self, bucket: TokenBucket, count: int, limit: int, refusal: Refusal) -> None:
         seconds = bucket.wait(count, limit / self._replicas(), self._clock())
         if seconds > 0:
             counted = refusal.partition("_")[0]
@@ -104,7 +115,6 @@ class RateLimiter:
                 retry_after=seconds,
                 refusal=refusal,
             )
-        bucket.spend(count)
 
     def _shared(self) -> str:
         replicas = self._replicas()

@@ -1,7 +1,7 @@
 """The body of POST /v1/chat/completions."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
 from typing import Any
@@ -15,6 +15,7 @@ from service.api.bodies.images import ImageReference, VideoReference, off_loop, 
 from service.api.bodies.structured import grammar_of
 from service.api.bodies.unsupported import split
 from service.api.bodies.validation import (
+    check_answer_count,
     check_frame_count,
     check_image_count,
     check_prompt_length,
@@ -74,6 +75,11 @@ class ChatBody:
         return fields.max_tokens if fields.max_completion_tokens is None else fields.max_completion_tokens
 
     @property
+    def answers(self) -> int:
+        """How many answers the client asked for."""
+        return self.fields.n or 1
+
+    @property
     def include_usage(self) -> bool:
         """Whether a stream ends with what the request used."""
         return self.fields.stream_options is not None and self.fields.stream_options.include_usage
@@ -90,12 +96,15 @@ async def read_chat_body(request: Request) -> ChatBody:
 
     Raises RequestError for a field that is missing, unknown, out of bounds or not supported.
     """
-    names = parameters(backend_of(request).settings.engine_pass)
-    return ChatBody.of(*await off_loop(_parse, await request.body(), names))
+    settings = backend_of(request).settings
+    names = parameters(settings.engine_pass)
+    body = ChatBody.of(*await off_loop(_parse, await request.body(), names))
+    check_answer_count(body.answers, settings)
+    return body
 
 
-async def engine_request(body: ChatBody, backend: Backend, state: RequestState) -> EngineRequest:
-    """What the engine is asked to do.
+async def engine_requests(body: ChatBody, backend: Backend, state: RequestState) -> list[EngineRequest]:
+    """What the engine is asked to do: a request for each answer, with a seed of its own.
 
     Raises RequestError for an unknown model, a text that is too long and an image that cannot be read.
     """
@@ -127,7 +136,7 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
         Turn(role, tuple(map(read, parts)), passed_fields(message))
         for message, (role, parts) in zip(fields.messages, body.messages, strict=True)
     )
-    return EngineRequest(
+    request = EngineRequest(
         turns=turns,
         sampling=_sampling(body, backend.defaults, settings),
         deadline=deadline,
@@ -135,6 +144,7 @@ async def engine_request(body: ChatBody, backend: Backend, state: RequestState) 
         client=state.key_name,
         passed=body.passed,
     )
+    return [replace(request, sampling=_seeded(request.sampling, index)) for index in range(body.answers)]
 
 
 def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, Any]]:
@@ -208,6 +218,13 @@ def _sampling(body: ChatBody, defaults: GenerationDefaults, settings: Settings) 
         top_logprobs=(fields.top_logprobs or 0) if fields.logprobs else None,
         grammar=grammar_of(fields.response_format, fields.structured_outputs, settings),
     )
+
+
+def _seeded(sampling: Sampling, index: int) -> Sampling:
+    """For the `index`th answer: the seed that is so much higher, if there is one that matters."""
+    if sampling.seed is None or sampling.temperature == 0:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + index + 2**63) % 2**64 - 2**63)
 
 
 def _invalid(message: str, field: str = "stream_options") -> RequestError:

@@ -40,12 +40,6 @@ def split(body: Any, passed: frozenset[str]) -> tuple[Any, dict[str, Any]]:  # n
     """
     if not isinstance(body, dict):
         return body, {}
-    if isinstance(body.get("n"), int) and body["n"] > 1:
-        raise RequestError(
-            ErrorCode.UNSUPPORTED_PARAMETER,
-            f"n is {body['n']}; the limit is 1 answer per request; send several requests",
-            field="n",
-        )
     kept = {name: value for name, value in body.items() if value is not None}
     given = {name: kept.pop(name) for name in passed & kept.keys()}
     for name, neutral in UNSUPPORTED.items():

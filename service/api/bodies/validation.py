@@ -32,6 +32,20 @@ def check_frame_count(count: int, settings: Settings, *, field: str) -> None:
         )
 
 
+def check_answer_count(count: int, settings: Settings) -> None:
+    """Raise RequestError if a request asks for more answers than are taken together."""
+    for limit, name in (
+        (settings.max_answers, "CAPSTAN_MAX_ANSWERS"),
+        (settings.max_concurrent_sequences, "CAPSTAN_MAX_CONCURRENT_SEQUENCES"),
+    ):
+        if count > limit:
+            raise RequestError(
+                ErrorCode.INVALID_REQUEST,
+                f"n is {count}; the limit is {limit} answers a request ({name}); send several requests",
+                field="n",
+            )
+
+
 def check_prompt_length(characters: int, settings: Settings, *, field: str) -> None:
     """Raise RequestError if the texts of a request are too long to tokenize."""
     if characters > settings.max_prompt_characters:

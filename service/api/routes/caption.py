@@ -48,11 +48,11 @@ async def caption(request: Request) -> Response:
             raise _lists_are_json(body)
         return await _caption_each(backend, body, requests)
     handle = backend.engine.submit(await requests.build(body.items[0]))
-    state.asked.append((handle, body.image_count))
+    state.ask((handle,), images=body.image_count)
     if body.params.stream:
-        text = await AnswerStream.start(handle, handle.stream())
+        text = await AnswerStream.start((handle,), (handle.stream(),))
         events = _events(request, backend, text, body.image_count)
-        return EventStream(request, handle, events, error_name="error")
+        return EventStream(request, (handle,), events, error_name="error")
     completion = await handle.result()
     state.answered(completion, images=body.image_count)
     if as_text:
@@ -111,9 +111,10 @@ def _response(request: Request, backend: Backend, completion: Completion) -> Cap
 async def _events(
     request: Request, backend: Backend, text: AnswerStream[str], images: int
 ) -> AsyncIterator[bytes]:
-    async for piece in text:
-        yield event(CaptionDelta(text=piece), "delta")
-    completion = text.handle.completion
+    async for _, piece in text:
+        if piece is not None:
+            yield event(CaptionDelta(text=piece), "delta")
+    completion = text.handles[0].completion
     if completion is not None:
         state_of(request.scope).answered(completion, images=images)
         yield event(_response(request, backend, completion), "caption")
@@ -143,7 +144,7 @@ async def _caption_each(backend: Backend, body: CaptionBody, requests: ImageRequ
 async def _item(item: Item, backend: Backend, requests: ImageRequests) -> CaptionItem:
     try:
         handle = backend.engine.submit(await requests.build(item))
-        requests.state.asked.append((handle, 1))
+        requests.state.ask((handle,), images=1)
         completion = await handle.result()
     except RequestError as error:
         return CaptionItem(error=error_detail(error))

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions: OpenAI's API."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from time import time
 from typing import Any
 
@@ -10,13 +10,15 @@ from fastapi.responses import Response
 
 from service.api.auth.middleware import charge
 from service.api.backend import Backend, backend_of
-from service.api.bodies.chat import ChatBody, engine_request, read_chat_body
+from service.api.bodies.chat import ChatBody, engine_requests, read_chat_body
 from service.api.openapi.operations import CHAT
 from service.api.request_state import RequestState, state_of
+from service.api.routes.answers import gathered
 from service.api.routes.event_stream import AnswerStream, EventStream, event
 from service.api.routes.request_route import RequestRoute
 from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice, ChoiceLogprobs
-from service.engine.request import Completion, Usage
+from service.engine.protocol import Handle
+from service.engine.request import Completion
 from service.errors import RequestError
 from service.external.answers import Chunk, Whole
 from service.external.forwarded_request import ForwardedRequest
@@ -30,36 +32,41 @@ DONE = "[DONE]"
 async def create_chat_completion(request: Request) -> Response:
     """Continue a conversation that may contain images, as OpenAI's API does.
 
-    With `stream` the response is server-sent events, each a chunk; the last is `[DONE]`. Parameters of
-    OpenAI's API that this server does not support are refused by name, never ignored.
+    With `stream` the response is server-sent events, each a chunk; the last is `[DONE]`. With `n` there are
+    several answers, in `choices`. Parameters of OpenAI's API that this server does not support are refused
+    by name, never ignored.
     """
     backend, state = backend_of(request), state_of(request.scope)
     backend.engine.check_admission(state.key_name)
     body = await read_chat_body(request)
-    charge(request, images=body.image_count, model=body.fields.model or backend.settings.public_name)
-    handle = backend.engine.submit(await engine_request(body, backend, state))
-    state.asked.append((handle, body.image_count))
-    answer = Answer(state, backend, images=body.image_count, logprobs=bool(body.fields.logprobs))
+    model = body.fields.model or backend.settings.public_name
+    charge(request, images=body.image_count, model=model, answers=body.answers)
+    handles = backend.engine.submit_all(await engine_requests(body, backend, state))
+    state.ask(handles, images=body.image_count)
+    answers = Answers(state, backend, images=body.image_count, logprobs=bool(body.fields.logprobs))
     try:
-        if isinstance(handle, ForwardedRequest):
-            return await _forwarded(request, handle, answer, body)
+        forwarded = [handle for handle in handles if isinstance(handle, ForwardedRequest)]
+        if forwarded:
+            return await _forwarded(request, forwarded, answers, body)
         if body.fields.stream:
-            text = await AnswerStream.start(handle, handle.stream())
-            return EventStream(request, handle, answer.events(text, include_usage=body.include_usage))
-        completion = answer.whole(await handle.result())
+            text = await AnswerStream.start(handles, [handle.stream() for handle in handles])
+            return EventStream(request, handles, answers.events(text, include_usage=body.include_usage))
+        completion = answers.whole(await gathered(handles, [handle.result() for handle in handles]))
     except RequestError as error:
         raise _with_chat_field(error, body) from None
     return Response(completion.model_dump_json(), media_type="application/json")
 
 
 async def _forwarded(
-    request: Request, handle: ForwardedRequest, answer: "Answer", body: ChatBody
+    request: Request, handles: list[ForwardedRequest], answers: "Answers", body: ChatBody
 ) -> Response:
-    """The answer of another engine, with all that it says."""
+    """The answers of another engine, with all that it says."""
     if body.fields.stream:
-        chunks = await AnswerStream.start(handle, handle.chunks())
-        return EventStream(request, handle, answer.choice_events(chunks, include_usage=body.include_usage))
-    return Response(answer.whole_choice(await handle.whole()), media_type="application/json")
+        chunks = await AnswerStream.start(handles, [handle.chunks() for handle in handles])
+        events = answers.choice_events(chunks, include_usage=body.include_usage)
+        return EventStream(request, handles, events)
+    wholes = await gathered(handles, [handle.whole() for handle in handles])
+    return Response(answers.whole_choices(wholes), media_type="application/json")
 
 
 def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
@@ -70,8 +77,8 @@ def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
     return RequestError(error.code, error.message, field=field)
 
 
-class Answer:
-    """One answer, whole or in chunks that share an `id`."""
+class Answers:
+    """The answers to one request, whole or in chunks that share an `id`."""
 
     def __init__(self, state: RequestState, backend: Backend, *, images: int, logprobs: bool) -> None:
         self.state = state
@@ -82,73 +89,91 @@ class Answer:
         self.created = int(time())
         self.model = backend.settings.public_name
 
-    def whole(self, completion: Completion) -> ChatCompletion:
-        """The answer as one document."""
-        self.state.answered(completion, images=self.images)
-        choice = Choice(
-            message=AnswerMessage(content=completion.text),
-            logprobs=ChoiceLogprobs.of(completion.logprobs) if self.logprobs else None,
-            finish_reason=completion.finish_reason.value,
-        )
+    def whole(self, completions: Sequence[Completion]) -> ChatCompletion:
+        """The answers as one document."""
+        self._note(enumerate(completions))
+        choices = [
+            Choice(
+                index=index,
+                message=AnswerMessage(content=completion.text),
+                logprobs=ChoiceLogprobs.of(completion.logprobs) if self.logprobs else None,
+                finish_reason=completion.finish_reason.value,
+            )
+            for index, completion in enumerate(completions)
+        ]
         return ChatCompletion(
             id=self.id,
             created=self.created,
             model=self.model,
-            choices=[choice],
-            usage=_usage(completion.usage),
+            choices=choices,
+            usage=_usage(completions),
             request_id=self.request_id,
         )
 
-    def whole_choice(self, whole: Whole) -> str:
-        """The answer of another engine as one document."""
-        self.state.answered(whole.completion, images=self.images)
-        message = {"role": "assistant", "content": None, "refusal": None, **whole.choice["message"]}
-        choice = {"index": 0, "logprobs": None, **whole.choice, "message": message}
-        usage = _usage(whole.completion.usage).model_dump()
-        return self._document({"choices": [choice], "usage": usage}, kind="chat.completion")
+    def whole_choices(self, wholes: Sequence[Whole]) -> str:
+        """The answers of another engine as one document."""
+        choices: list[dict[str, Any]] = []
+        for index, one in enumerate(wholes):
+            message = {"role": "assistant", "content": None, "refusal": None, **one.choice["message"]}
+            choices.append({"logprobs": None, **one.choice, "index": index, "message": message})
+        completions = [one.completion for one in wholes]
+        self._note(enumerate(completions))
+        usage = _usage(completions).model_dump()
+        return self._document({"choices": choices, "usage": usage}, kind="chat.completion")
 
     async def choice_events(
         self, chunks: AnswerStream[Chunk], *, include_usage: bool
     ) -> AsyncIterator[bytes]:
-        """The answer of another engine as server-sent events."""
-        async for chunk in chunks:
-            yield self._event({"choices": [chunk.choice]})
-        completion = chunks.handle.completion
-        if completion is not None:
-            self.state.answered(completion, images=self.images)
-            if include_usage:
-                yield self._usage_event(completion)
-        yield event(DONE)
+        """The answers of another engine as server-sent events."""
+        async for index, chunk in chunks:
+            completion = chunks.handles[index].completion
+            if chunk is not None:
+                yield self._event({"choices": [{**(chunk.choice or {}), "index": index}]})
+            elif completion is not None:
+                self._note([(index, completion)])
+        for last in self._end(chunks.handles, include_usage=include_usage):
+            yield last
 
     async def events(self, text: AnswerStream[str], *, include_usage: bool) -> AsyncIterator[bytes]:
-        """The answer as server-sent events, each a `ChatChunk`."""
-        yield self._chunk({"role": "assistant", "content": ""})
-        async for piece in text:
-            yield self._chunk({"content": piece}, logprobs=self._new_logprobs(text))
-        completion = text.handle.completion
-        if completion is not None:
-            self.state.answered(completion, images=self.images)
-            yield self._chunk({}, completion.finish_reason.value, logprobs=self._new_logprobs(text))
-            if include_usage:
-                yield self._usage_event(completion)
+        """The answers as server-sent events, each a `ChatChunk`."""
+        for index in range(len(text.handles)):
+            yield self._chunk(index, {"role": "assistant", "content": ""})
+        async for index, piece in text:
+            handle = text.handles[index]
+            if piece is not None:
+                yield self._chunk(index, {"content": piece}, logprobs=self._new_logprobs(handle))
+            elif handle.completion is not None:
+                self._note([(index, handle.completion)])
+                reason = handle.completion.finish_reason.value
+                yield self._chunk(index, {}, reason, logprobs=self._new_logprobs(handle))
+        for last in self._end(text.handles, include_usage=include_usage):
+            yield last
+
+    def _end(self, handles: Sequence[Handle], *, include_usage: bool) -> Iterator[bytes]:
+        """The last events."""
+        completions = [handle.completion for handle in handles if handle.completion is not None]
+        if completions and include_usage:
+            yield self._event({"choices": [], "usage": _usage(completions).model_dump()})
         yield event(DONE)
 
-    def _new_logprobs(self, text: AnswerStream[str]) -> dict[str, Any] | None:
-        found = text.handle.take_logprobs() if self.logprobs else []
+    def _note(self, completions: Iterable[tuple[int, Completion]]) -> None:
+        for index, completion in completions:
+            self.state.answered(completion, images=self.images, index=index)
+
+    def _new_logprobs(self, handle: Handle) -> dict[str, Any] | None:
+        found = handle.take_logprobs() if self.logprobs else []
         return ChoiceLogprobs.of(found).model_dump() if found else None
 
     def _chunk(
         self,
+        index: int,
         delta: dict[str, str],
         finish_reason: str | None = None,
         logprobs: dict[str, Any] | None = None,
     ) -> bytes:
         # A plain dict: there is one per token, and a pydantic model costs twice as much.
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._event({"choices": [choice]})
-
-    def _usage_event(self, completion: Completion) -> bytes:
-        return self._event({"choices": [], "usage": _usage(completion.usage).model_dump()})
 
     def _event(self, content: dict[str, object]) -> bytes:
         return event(self._document(content, kind="chat.completion.chunk"))
@@ -164,10 +189,13 @@ class Answer:
         return json.dumps(head | content, ensure_ascii=False, separators=(",", ":"))
 
 
-def _usage(usage: Usage) -> ChatUsage:
+def _usage(completions: Sequence[Completion]) -> ChatUsage:
+    """What the answers to one prompt cost together."""
+    prompt = completions[0].usage
+    written = sum(completion.usage.completion_tokens for completion in completions)
     return ChatUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        image_tiles=usage.image_tiles,
+        prompt_tokens=prompt.prompt_tokens,
+        completion_tokens=written,
+        total_tokens=prompt.prompt_tokens + written,
+        image_tiles=prompt.image_tiles,
     )

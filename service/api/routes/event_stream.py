@@ -4,7 +4,7 @@ Source: WHATWG HTML, "Server-sent events".
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Generic, Self, TypeVar
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.errors import error_body, internal_error
 from service.api.request_state import state_of
+from service.api.routes.answers import cancel, merged
 from service.engine.protocol import Handle
 from service.errors import RequestError
 
@@ -34,30 +35,40 @@ def event(data: BaseModel | str, name: str = "") -> bytes:
 
 
 class AnswerStream(Generic[T]):
-    """The pieces of one answer, once the first is there.
+    """The pieces of the answers to one request, once the first is there.
 
-    A request that is refused, or that fails before its first piece, is thus answered by its own status.
+    Each comes with the index of its answer; None is the end of that answer. A request that is refused, or
+    that fails before its first piece, is thus answered by its own status.
     """
 
-    def __init__(self, handle: Handle, pieces: AsyncIterator[T], first: T | None) -> None:
-        self.handle = handle
+    def __init__(
+        self,
+        handles: Sequence[Handle],
+        pieces: AsyncIterator[tuple[int, T | None]],
+        first: tuple[int, T | None],
+    ) -> None:
+        self.handles = handles
         self._pieces = pieces
         self._first = first
 
     @classmethod
-    async def start(cls, handle: Handle, pieces: AsyncIterator[T]) -> Self:
-        """Wait for the first of the pieces of a request. Raises RequestError as `Handle.result` does."""
-        return cls(handle, pieces, await anext(pieces, None))
+    async def start(cls, handles: Sequence[Handle], streams: Sequence[AsyncIterator[T]]) -> Self:
+        """Wait for the first piece of the streams. Raises RequestError as `Handle.result` does."""
+        pieces = merged(streams)
+        try:
+            return cls(handles, pieces, await anext(pieces))
+        except BaseException:
+            cancel(handles)
+            raise
 
-    async def __aiter__(self) -> AsyncIterator[T]:
-        if self._first is not None:
-            yield self._first
+    async def __aiter__(self) -> AsyncIterator[tuple[int, T | None]]:
+        yield self._first
         async for piece in self._pieces:
             yield piece
 
 
 class EventStream(StreamingResponse):
-    """The server-sent events of one request, which is cancelled if the client disconnects.
+    """The server-sent events of one request, whose answers are given up if the client disconnects.
 
     A later error becomes the last event, called `error_name` if the events have names.
     """
@@ -65,12 +76,12 @@ class EventStream(StreamingResponse):
     def __init__(
         self,
         request: Request,
-        handle: Handle,
+        handles: Sequence[Handle],
         events: AsyncIterator[bytes],
         *,
         error_name: str = "",
     ) -> None:
-        self._handle = handle
+        self._handles = handles
         self._state = state_of(request.scope)
         self._error_name = error_name
         super().__init__(self._guarded(events), media_type=MEDIA_TYPE, headers=HEADERS)
@@ -80,7 +91,7 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._handle.cancel()
+            cancel(self._handles)
 
     async def _guarded(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:

@@ -174,6 +174,9 @@ class ChatRequest(BaseModel):
     structured_outputs: Annotated[
         StructuredOutputs | None, Field(description="vLLM's extension: what the answer must match.")
     ] = None
-    n: Annotated[Literal[1] | None, Field(description="One answer per request.")] = 1
+    n: Annotated[
+        int | None,
+        Field(ge=1, le=4096, description="How many answers. The `i`th, from 0, is sampled with `seed` + i."),
+    ] = 1
     stream: Annotated[bool | None, Field(description="Send the answer as server-sent events.")] = False
     stream_options: StreamOptions | None = None

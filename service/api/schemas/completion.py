@@ -12,7 +12,10 @@ from service.engine.request import SpelledLogprobs
 
 
 class ChatUsage(BaseModel):
-    """What a request used. `prompt_tokens` includes image tokens; `image_tiles` is our extension."""
+    """What a request used. `prompt_tokens` includes image tokens; `image_tiles` is our extension.
+
+    Several answers to one prompt count it once.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -65,9 +68,9 @@ class ChoiceLogprobs(BaseModel):
 
 
 class Choice(BaseModel):
-    """The only answer."""
+    """One of the answers."""
 
-    index: Literal[0] = 0
+    index: int = 0
     message: AnswerMessage
     logprobs: ChoiceLogprobs | None = None
     finish_reason: Literal["stop", "length"]
@@ -125,9 +128,9 @@ class Delta(BaseModel):
 
 
 class ChunkChoice(BaseModel):
-    """The only answer, as far as it is known in this chunk."""
+    """The next piece of one of the answers."""
 
-    index: Literal[0] = 0
+    index: int = 0
     delta: Delta
     logprobs: ChoiceLogprobs | None = None
     finish_reason: Literal["stop", "length"] | None = None

@@ -1,6 +1,6 @@
 """An application with an engine that answers at once and records its requests."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -38,6 +38,10 @@ class StubEngine:
     def submit(self, request: Request) -> "StubEngine":
         self.asked.append(request)
         return self
+
+    def submit_all(self, requests: Sequence[Request]) -> "list[StubEngine]":
+        self.asked += requests
+        return [self] * len(requests)
 
     async def result(self) -> Completion:
         if self.failure:

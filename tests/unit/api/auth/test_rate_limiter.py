@@ -56,6 +56,28 @@ def test_a_refusal_says_when_to_come_again() -> None:
     assert caught.value.code is ErrorCode.RATE_LIMITED
 
 
+def test_each_answer_counts_as_a_request() -> None:
+    """A request for several answers spends as many requests; too many at once are refused for good."""
+    limiter = World().limiter(requests_per_minute=4, images_per_minute=1)
+    limiter.acquire()
+    with pytest.raises(RequestError, match="request has 5 answers; the limit of key alice is 4 a minute"):
+        limiter.charge(0, answers=5)
+    limiter.charge(1, answers=3)
+    assert limiter.requests is not None
+    assert limiter.requests.remaining == 1
+
+
+def test_answers_that_are_refused_cost_no_images() -> None:
+    """Where the answers of a request are too many for now, its images are not counted either."""
+    limiter = World().limiter(requests_per_minute=4, images_per_minute=2)
+    limiter.acquire()
+    limiter.acquire()
+    with pytest.raises(RequestError, match="its requests"):
+        limiter.charge(2, answers=4)
+    assert limiter.images is not None
+    assert limiter.images.remaining == 2
+
+
 def test_a_refused_request_costs_nothing() -> None:
     """Clients that try again too early do not push their next chance away."""
     world = World()

@@ -73,7 +73,7 @@ def test_takes_parameters_that_change_nothing(client: TestClient) -> None:
 UNSUPPORTED: dict[str, Any] = {
     "audio": {"voice": "x"}, "function_call": {"name": "f"},
     "functions": [{"name": "f"}], "metadata": {"a": "b"},
-    "modalities": ["text", "audio"], "moderation": {"model": "x"}, "n": 2, "parallel_tool_calls": "yes",
+    "modalities": ["text", "audio"], "moderation": {"model": "x"}, "parallel_tool_calls": "yes",
     "prediction": {"type": "content", "content": "x"}, "prompt_cache_key": "x",
     "prompt_cache_options": {"a": 1}, "prompt_cache_retention": "24h", "reasoning_effort": "low",
     "safety_identifier": "x", "service_tier": "priority",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -60,13 +61,92 @@ async def test_the_official_client_raises_what_fits(
 ) -> None:
     """Errors become the official client's own exceptions, with code and parameter."""
     with pytest.raises(openai.BadRequestError) as refused:
-        await openai_client().chat.completions.create(model="embedded", messages=[QUESTION], n=2)  # type: ignore[list-item]
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "n")
+        await openai_client().chat.completions.create(model="embedded", messages=[QUESTION], store=True)  # type: ignore[list-item]
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "store")
     with pytest.raises(openai.NotFoundError):
         await openai_client().chat.completions.create(model="gpt-4o", messages=[QUESTION])  # type: ignore[list-item]
     engine.failure = RequestError(ErrorCode.INTERNAL_ERROR, "broken")
     with pytest.raises(openai.InternalServerError):
         await openai_client().chat.completions.create(model="embedded", messages=[QUESTION])  # type: ignore[list-item]
+
+
+@pytest.mark.anyio
+async def test_the_official_client_gets_several_answers(
+    openai_client: Callable[[], AsyncOpenAI], engine: StubEngine
+) -> None:
+    """With `n` there are as many choices, each of a request with a seed of its own; the prompt counts once."""
+    answer = await openai_client().chat.completions.create(
+        model="embedded",
+        messages=[QUESTION],  # type: ignore[list-item]
+        n=3,
+        seed=2**63 - 2,
+        temperature=1.0,
+    )
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert [choice.message.content for choice in answer.choices] == [CAPTION + " "] * 3
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (
+        60,
+        27,
+        87,
+    )
+    assert [request.sampling.seed for request in engine.asked] == [2**63 - 2, 2**63 - 1, -(2**63)]
+
+
+@pytest.mark.anyio
+async def test_a_stream_of_several_answers_has_their_indexes(
+    openai_client: Callable[[], AsyncOpenAI],
+) -> None:
+    """The chunks of several answers come interleaved, each with the index of its answer and its own end."""
+    stream: AsyncIterator[Any] = await openai_client().chat.completions.create(
+        model="embedded", messages=[QUESTION], stream=True, n=2, stream_options={"include_usage": True}
+    )  # type: ignore[call-overload]
+    chunks = [chunk async for chunk in stream]
+    texts, reasons, order = ["", ""], [list[str](), list[str]()], list[int]()
+    for chunk in chunks[:-1]:
+        (choice,) = chunk.choices
+        texts[choice.index] += choice.delta.content or ""
+        reasons[choice.index] += [choice.finish_reason] if choice.finish_reason else []
+        order.append(choice.index)
+    assert [text.strip() for text in texts] == [CAPTION] * 2
+    assert reasons == [["stop"], ["stop"]]
+    assert sorted(order) != order
+    assert chunks[-1].usage.total_tokens == 78
+
+
+def test_more_answers_than_the_limit_are_refused(connect: Connect) -> None:
+    """An `n` beyond the setting, or beyond what is computed together, names the limit and its setting."""
+    many = ask(connect(max_answers=4), n=5)
+    assert refusal(many) == (400, "invalid_request", "n")
+    assert "the limit is 4 answers a request (CAPSTAN_MAX_ANSWERS)" in many.json()["error"]["message"]
+    few = ask(connect(max_concurrent_sequences=2), n=3)
+    assert "(CAPSTAN_MAX_CONCURRENT_SEQUENCES)" in few.json()["error"]["message"]
+    assert refusal(ask(connect(), n=0))[2] == "n"
+
+
+def test_several_answers_are_one_request_in_the_ledger(connect: Connect, tmp_path: Path) -> None:
+    """The usage of a request for several answers counts its prompt and its image once, and all tokens."""
+    client = connect(usage_ledger=tmp_path)
+    assert ask(client, user(image_part()), n=3).status_code == 200
+    assert ask(client, user(image_part()), n=3, stream=True).status_code == 200
+    (file,) = tmp_path.iterdir()
+    for line in map(json.loads, file.read_text().splitlines()):
+        assert (line["images"], line["image_tiles"], line["prompt_tokens"]) == (1, 5, 60)
+        assert line["completion_tokens"] == 27
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_that_fails_ends_the_others(
+    openai_client: Callable[[], AsyncOpenAI], engine: StubEngine, stream: bool
+) -> None:
+    """Where one of several answers fails, the request does, and the others are given up."""
+    engine.failure = RequestError(ErrorCode.INTERNAL_ERROR, "broken")
+    with pytest.raises(openai.InternalServerError):
+        await openai_client().chat.completions.create(
+            model="embedded", messages=[QUESTION], n=2, stream=stream
+        )  # type: ignore[call-overload]
+    assert engine.cancelled
 
 
 @pytest.mark.anyio
