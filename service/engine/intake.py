@@ -53,7 +53,7 @@ class Intake:
         self._followers: dict[int, list[Answer]] = {}  # by the number of the one that they wait for
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Queue answers to one prompt: the first, and the others once its images are known. Does not block."""
+        """Queue the first answer to a prompt, and others once its images are known. Does not block."""
         with self._lock:
             if len(self._queue) > len(self._requests):  # most were cancelled while they waited
                 self._queue.keep(lambda waiting: not waiting.done)

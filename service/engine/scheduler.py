@@ -2,8 +2,8 @@
 
 A step computes one token of each sequence that is writing, and prompts, first come, first served, up to a
 number of tokens. Sequences get pages as they grow; where there are none the youngest is preempted: it gives
-its pages up and is computed again later, answer and all. A sequence whose prompt begins like one that is being
-read waits for that one's pages, so nothing is read twice.
+its pages up and is computed again later, answer and all. A sequence whose prompt begins like one that is
+being read waits for that one's pages, so nothing is read twice.
 """
 
 from collections import deque

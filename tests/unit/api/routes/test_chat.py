@@ -74,7 +74,7 @@ async def test_the_official_client_raises_what_fits(
 async def test_the_official_client_gets_several_answers(
     openai_client: Callable[[], AsyncOpenAI], engine: StubEngine
 ) -> None:
-    """With `n` there are as many choices, each of a request with a seed of its own; the prompt counts once."""
+    """With `n` there are as many choices, each with a seed of its own, and the prompt counts once."""
     answer = await openai_client().chat.completions.create(
         model="embedded",
         messages=[QUESTION],  # type: ignore[list-item]
