@@ -13,9 +13,8 @@ from service.engine.request import Completion, Request
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
-from tests.unit.engine.running import ask, picture
+from tests.unit.engine.running import DEADLINE_SECONDS, answer, ask, picture, until, without_stops
 from tests.unit.engine.running import running as running_engine
-from tests.unit.engine.test_engine import DEADLINE_SECONDS, answer, until, without_stops
 
 running = partial(running_engine, page_tokens=16)
 SEEDED = ask(picture(1), "Describe the image.", temperature=1.5, seed=3)

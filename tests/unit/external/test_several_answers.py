@@ -2,7 +2,8 @@
 
 from fastapi.testclient import TestClient
 
-from tests.support.fake_engine import TEXT, FakeEngine
+from tests.support.fake_answers import TEXT
+from tests.support.fake_engine import FakeEngine
 from tests.unit.external.test_forwarding import ask, chunks
 
 

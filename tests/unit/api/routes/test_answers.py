@@ -38,7 +38,7 @@ class Answer:
 
 
 async def test_pieces_come_in_the_order_in_which_they_are_written() -> None:
-    """A slow answer does not hold up the pieces of another, and each end is told."""
+    """A slow answer does not hold up the pieces of another, and each end is marked."""
     slow, quick = Answer(), Answer()
     pieces = merged([slow.stream(), quick.stream()])
     for text in ("a", "b", None):
@@ -59,7 +59,7 @@ async def test_a_failure_ends_the_other_streams() -> None:
 
 
 async def test_a_reader_that_leaves_ends_all_streams() -> None:
-    """When nobody reads on, no stream is waited for any more."""
+    """When the reader leaves, no stream is waited for any more."""
     answers = [Answer() for _ in range(3)]
     pieces = merged([answer.stream() for answer in answers])
     answers[1].pieces.put_nowait("a")
