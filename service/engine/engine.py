@@ -36,10 +36,7 @@ STALL_SECONDS = {"cuda": 8.0, "cpu": 300.0}
 
 
 class Engine:
-    """One model on the devices of one replica, which its ranks compute.
-
-    `startup_seconds` are those of what was done before the ranks were started.
-    """
+    """One model on the devices of one replica; `startup_seconds` are those before its ranks were started."""
 
     def __init__(
         self,
@@ -135,13 +132,9 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Counters and gauges."""
-        started, counters, rank = self._running(), self.requests.counters, self._stats
+        started, rank = self._running(), self._stats
         return EngineStats(
-            finished=counters.finished,
-            cancelled=counters.cancelled,
-            failed=counters.failed,
-            refused=counters.refused,
-            shared=counters.shared,
+            **asdict(self.requests.counters),
             feature_hits=started.features.hits,
             feature_misses=started.features.misses,
             feature_bytes=started.features.bytes,
