@@ -35,6 +35,7 @@ def test_burst(target: Target) -> None:
     for outcome in (before, burst, after):
         print(outcome.row)  # noqa: T201 - the figures
     assert (before.errors, burst.errors, after.errors) == (0, 0, 0)
-    assert quantile(burst.refused, 0.95) / 1000 <= REFUSAL_S
+    # The queue may hold all of them.
+    assert not burst.refused or quantile(burst.refused, 0.95) / 1000 <= REFUSAL_S
     assert burst.rate >= 0.9 * before.rate
     assert after.rate >= 0.9 * before.rate
