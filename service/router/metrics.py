@@ -26,7 +26,7 @@ IN_PROGRESS = Definition(
 FAILED_CONNECTIONS = Definition(
     "capstan_router_failed_connections_total",
     "counter",
-    "Connections to the model that failed; the router tries three times for each request.",
+    "Connections to the model that failed; the router tries six times for each request.",
 )
 DEFINITIONS = (REQUESTS, SECONDS, IN_PROGRESS, FAILED_CONNECTIONS)
 

@@ -37,11 +37,11 @@ async def test_requests_are_counted_by_model_status_and_code() -> None:
 
 @run
 async def test_connections_that_fail_are_counted() -> None:
-    """A model that nothing listens for costs three connections and one request, none of which is left."""
+    """A model that nothing listens for costs six connections and one request, none of which is left."""
     async with routed({"a": f"http://127.0.0.1:{free_port()}"}) as client:
         await client.post(body(model="a"))
         found = await scraped(client)
-    assert found["capstan_router_failed_connections_total", "a"] == 3
+    assert found["capstan_router_failed_connections_total", "a"] == 6
     assert found["capstan_router_requests_total", "a", "503", "not_ready"] == 1
     assert found["capstan_router_requests_in_progress", "a"] == 0
 
