@@ -150,6 +150,7 @@ def test_the_models_name_the_engine(client: TestClient) -> None:
         "runner": "vllm",
         "device": None,
         "dtype": None,
+        "quantization": None,
         "max_concurrent_sequences": 64,
         "context_length": 512,
         "startup_seconds": {},
