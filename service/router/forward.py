@@ -19,8 +19,8 @@ from service.router.models import MODEL, Models
 
 logger = logging.getLogger("capstan.router")
 
-# Nothing was sent if a connection fails, so another attempt is safe; it may reach another pod of a Service. Where one of
-# two pods is dead, six attempts all meet it for one request in 64.
+# Nothing was sent if a connection fails, so another attempt is safe; it may reach another pod of a Service.
+# Where one of two pods is dead, six attempts all meet it for one request in 64.
 CONNECT_ATTEMPTS = 6
 
 
