@@ -203,6 +203,16 @@ class ModelSettings(BaseSettings):
     cuda_graphs: bool = Field(
         True, description="Record decode steps as CUDA graphs on a GPU. Set `false` if recording fails."
     )
+    prompt_lookup: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description=(
+            "Tokens that a step guesses ahead for each answer, from what followed the same tokens before in "
+            "its prompt or in itself: the same answers, sooner where text repeats (docs/performance.md). "
+            "Only for requests of temperature 0 that neither change nor report probabilities. 0: no guesses."
+        ),
+    )
     request_timeout: float = Field(
         300.0, gt=0.0, le=86_400.0, description="Seconds after which an unfinished request ends with a 504."
     )
@@ -219,11 +229,13 @@ class ModelSettings(BaseSettings):
                 raise ValueError(
                     f"{name} is set, but engine is {self.engine}; remove {name} or change engine"
                 )
-        for name in ("adapter", "quantization"):
+        for name in ("adapter", "quantization", "prompt_lookup"):
             if getattr(self, name) and self.engine != "native":
                 raise ValueError(
                     f"{name} is set, but engine is {self.engine}; say so in that server's command instead"
                 )
+        if self.prompt_lookup and self.runner == "generate":
+            raise ValueError("prompt_lookup is set, but runner is generate; set runner to auto, or remove it")
         if self.adapter_revision and not self.adapter:
             raise ValueError("adapter_revision is set, but adapter is not; set adapter, or remove it")
         parameters(self.engine_pass)

@@ -29,6 +29,7 @@ def native_engine(settings: Settings, gpus: int, decoder: ImageDecoder) -> Engin
         chunk_tokens=settings.prefill_chunk_tokens,
         cuda_graphs=settings.cuda_graphs,
         runner=settings.runner,
+        prompt_lookup=settings.prompt_lookup,
     )
     size = settings.gpus_per_replica
     if size > 1 and not computes_on_cpu(settings.device, gpus):

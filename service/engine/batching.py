@@ -9,7 +9,9 @@ from typing import Protocol
 import torch
 
 from service.engine.executor import Executor
+from service.engine.lookup import PromptLookup
 from service.engine.pages import PageTable, page_hashes
+from service.engine.request import TokenLogprobs
 from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.sampler import NOT_A_TOKEN, generator_of, sample
 from service.engine.scheduler import Chunk, Scheduler
@@ -38,7 +40,7 @@ class Batcher(Protocol):
     def step(self, between: Callable[[], None]) -> bool:
         """Advance the sequences; whether there was anything to do.
 
-        A step of more than one token for a sequence calls `between` after each: it reports what is new, and
+        A step that writes whole answers calls `between` after each token: it reports what is new, and
         may cancel sequences. Raises EngineStopped if no later step can work.
         """
         ...
@@ -73,6 +75,7 @@ class ContinuousBatcher:
         stop_ids: frozenset[int],
         context_length: int,
         cache_bytes: int,
+        prompt_lookup: int = 0,
     ) -> None:
         self.name = name
         self.executor = executor
@@ -82,8 +85,11 @@ class ContinuousBatcher:
         self.cache_bytes = cache_bytes
         self.slots = scheduler.slots
         self.stop_ids = stop_ids
+        self.prompt_lookup = prompt_lookup
         self._prefilled = 0
         self._decoded = 0
+        self._drafted = 0
+        self._accepted = 0
         self._failed_steps = 0
 
     @property
@@ -94,6 +100,8 @@ class ContinuousBatcher:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
         sequence.generator = generator_of(sequence.sampling)
+        if self.prompt_lookup and sequence.sampling.plain:
+            sequence.lookup = PromptLookup(sequence.prompt, self.prompt_lookup)
         # What is cached of a token that sees later ones depends on those.
         if sequence.sight is None:
             keys = [image.key for image in sequence.images]
@@ -111,11 +119,14 @@ class ContinuousBatcher:
             pages_free=self.table.available,
             preempted=self.scheduler.preempted,
             prefix_tokens=self.table.shared_tokens,
+            drafted_tokens=self._drafted,
+            accepted_tokens=self._accepted,
         )
 
     def reset_counters(self) -> None:
         """Count from zero again."""
         self._prefilled = self._decoded = self.scheduler.preempted = self.table.shared_tokens = 0
+        self._drafted = self._accepted = 0
 
     def retire(self) -> list[Sequence]:
         """Free the pages of sequences that are done."""
@@ -125,7 +136,7 @@ class ContinuousBatcher:
         return done
 
     @torch.inference_mode()
-    def step(self, between: Callable[[], None]) -> bool:  # noqa: ARG002 - a step is one token of a sequence
+    def step(self, between: Callable[[], None]) -> bool:  # noqa: ARG002 - a step is a few tokens of a sequence
         """Schedule, compute, sample, take; a batch that fails is done again, each sequence alone.
 
         Raises EngineStopped if the device has failed, or step after step.
@@ -146,10 +157,11 @@ class ContinuousBatcher:
     def _attempt(self, chunks: abc.Sequence[Chunk]) -> bool:
         """Compute chunks and take their tokens; whether that worked."""
         try:
-            logits = self.executor.compute(chunks)  # [B, V]
-            ended = [index for index, chunk in enumerate(chunks) if chunk.last]
-            sequences = [chunks[index].sequence for index in ended]
-            logits = logits if len(ended) == len(chunks) else logits[ended]
+            logits = self.executor.compute(chunks)  # [R, V]
+            owners = [chunk for chunk in chunks for _ in range(1 + len(chunk.draft))]  # [R]
+            ended = [row for row, chunk in enumerate(owners) if chunk.last]
+            sequences = [owners[row].sequence for row in ended]
+            logits = logits if len(ended) == len(owners) else logits[ended]
             tokens = sample(logits, sequences, self.stop_ids).tolist()
             likely = logprobs(logits, sequences, tokens)
         except torch.AcceleratorError as error:
@@ -159,21 +171,37 @@ class ContinuousBatcher:
         except Exception:
             logger.exception("a step with %d requests failed", len(chunks))
             return False
+        row = 0
         for chunk in chunks:
+            last, rows = chunk.last, 1 + len(chunk.draft)
             self._note(chunk)
-        for row, (sequence, token) in enumerate(zip(sequences, tokens, strict=True)):
-            if token == NOT_A_TOKEN:
-                logger.error("the logits of a request are not numbers")
-                sequence.failed = True
-            else:
-                sequence.take(token, self.stop_ids, likely.get(row))
+            if last:
+                self._take(chunk, tokens[row : row + rows], likely.get(row))
+                row += rows
         return True
+
+    def _take(self, chunk: Chunk, tokens: abc.Sequence[int], likely: TokenLogprobs | None) -> None:
+        """Append what follows a chunk: the token after each right guess of its draft, and one more."""
+        sequence = chunk.sequence
+        if NOT_A_TOKEN in tokens:  # after a wrong guess too: what is cached of it would survive a mask
+            logger.error("the logits of a request are not numbers")
+            sequence.failed = True
+            return
+        sequence.take(tokens[0], self.stop_ids, likely)
+        for guess, token, following in zip(chunk.draft, tokens, tokens[1:], strict=False):
+            if guess != token or sequence.done:
+                break
+            sequence.filled += 1
+            self._decoded += 1
+            self._accepted += 1
+            sequence.take(following, self.stop_ids)
 
     def _note(self, chunk: Chunk) -> None:
         if chunk.start < len(chunk.sequence.prompt):
-            self._prefilled += chunk.end - chunk.start
+            self._prefilled += chunk.end - chunk.start - len(chunk.draft)
         else:
             self._decoded += 1
+        self._drafted += len(chunk.draft)
         self.scheduler.computed(chunk)
 
     def _count(self, worked: bool) -> None:

@@ -41,7 +41,7 @@ class Executor(Protocol):
     """Computes steps."""
 
     def compute(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
-        """Logits [B, V] after the last token of each chunk."""
+        """Logits [R, V] after the last token of each chunk, and before each token of its draft."""
         ...
 
     def clear(self, page: int) -> None:
@@ -63,7 +63,7 @@ class LocalExecutor:
         self.ranks = dist.get_world_size() if dist.is_initialized() else 1
 
     def compute(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
-        """Logits [B, V] after the last token of each chunk."""
+        """See `Executor`."""
         self._see([chunk.sequence for chunk in chunks if _has_images(chunk)])
         return self.runner.run(chunks)
 
@@ -134,7 +134,7 @@ class LeadingExecutor:
             peer.send(message, descriptor)
 
     def compute(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
-        """Logits [B, V] after the last token of each chunk. Raises EngineStopped if the ranks disagree."""
+        """See `Executor`. Raises EngineStopped if the ranks disagree."""
         self._step += 1
         self._tell(Step(self._step, tuple(map(self._planned, chunks))))
         failed = False
@@ -172,7 +172,9 @@ class LeadingExecutor:
         sequence = chunk.sequence
         known = self._tokens.get(sequence.number, 0)
         self._tokens[sequence.number] = len(sequence.answer)
-        return PlannedChunk(sequence.number, chunk.start, chunk.end, sequence.pages, sequence.answer[known:])
+        return PlannedChunk(
+            sequence.number, chunk.start, chunk.end, sequence.pages, sequence.answer[known:], chunk.draft
+        )
 
     def _tell(self, message: ToPeer) -> None:
         try:
@@ -221,7 +223,7 @@ def _chunk(planned: PlannedChunk, sequences: dict[int, Sequence]) -> Chunk:
     sequence = sequences[planned.number]
     sequence.pages = planned.pages
     sequence.answer += planned.tokens
-    return Chunk(sequence, planned.start, planned.end)
+    return Chunk(sequence, planned.start, planned.end, planned.draft)
 
 
 @torch.inference_mode()

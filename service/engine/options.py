@@ -27,7 +27,8 @@ class EngineOptions:
     being written, so that those do not stall. An engine whose step takes longer than `stall_seconds`
     counts as dead; by default, 8 s on a GPU and 300 s on a CPU. `cuda_graphs` records decode steps on a
     GPU. `runner` "auto" takes the quickest one that serves the model, "transformers" the model's own
-    forward, "generate" static batches.
+    forward, "generate" static batches. A step guesses up to `prompt_lookup` further tokens of an answer
+    from what its sequence holds.
     """
 
     slots: int = 64
@@ -43,3 +44,4 @@ class EngineOptions:
     cuda_graphs: bool = True
     page_tokens: int = PAGE_TOKENS
     runner: RunnerName = "auto"
+    prompt_lookup: int = 0

@@ -101,6 +101,11 @@ class Sampling:
             or self.grammar is not None
         )
 
+    @property
+    def plain(self) -> bool:
+        """Whether each token is the likeliest by the model's own logits, of which nothing else is asked."""
+        return self.temperature == 0 and not self.adjusts and self.top_logprobs is None
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

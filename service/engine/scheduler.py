@@ -1,31 +1,41 @@
 """Scheduling policy: pure Python, no tensors, no threads, no clock.
 
-A step computes one token of each sequence that is writing, and prompts, first come, first served, up to a
-number of tokens. Sequences get pages as they grow; where there are none the youngest is preempted: it gives
-its pages up and is computed again later, answer and all. A sequence whose prompt begins like one that is
-being read waits for that one's pages, so nothing is read twice.
+A step computes one token of each sequence that is writing, or several where a draft guesses what follows it,
+and prompts, first come, first served, up to a number of tokens. Sequences get pages as they grow; where there
+are none the youngest is preempted: it gives its pages up and is computed again later, answer and all. A
+sequence whose prompt begins like one that is being read waits for that one's pages, so nothing is read twice.
 """
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.engine.lookup import PromptLookup
 from service.engine.pages import PageTable
 from service.engine.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens `start` to `end` of a sequence's prompt and answer, to be computed in this step."""
+    """Tokens `start` to `end` of a sequence's prompt and answer, to be computed in this step.
+
+    The last of them may be a `draft`: guesses, which are not in the answer yet.
+    """
 
     sequence: Sequence
     start: int
     end: int
+    draft: tuple[int, ...] = ()
 
     @property
     def last(self) -> bool:
         """Whether the next token follows from it."""
-        return self.end == self.sequence.length
+        return self.end == self.sequence.length + len(self.draft)
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens, those of the draft included."""
+        return [*self.sequence.tokens(self.start, self.end), *self.draft]
 
 
 class Scheduler:
@@ -81,9 +91,9 @@ class Scheduler:
         return chunks
 
     def computed(self, chunk: Chunk) -> None:
-        """Note that a chunk is in the cache."""
+        """Note that a chunk is in the cache; its draft is overwritten unless it turns out right."""
         sequence = chunk.sequence
-        sequence.filled = chunk.end
+        sequence.filled = chunk.end - len(chunk.draft)
         if chunk.start < len(sequence.prompt):
             full = chunk.end // self.table.page_tokens
             self.table.publish(sequence.pages[:full], sequence.page_hashes)
@@ -112,8 +122,14 @@ class Scheduler:
                 continue
             fits = start < len(sequence.pages) * self.table.page_tokens
             if fits or self._grow(sequence, start + 1):
-                found.append(Chunk(sequence, start, start + 1))
+                draft = () if sequence.lookup is None else self._draft(sequence, sequence.lookup)
+                found.append(Chunk(sequence, start, start + 1 + len(draft), draft))
         return [chunk for chunk in found if chunk.sequence.pages]
+
+    def _draft(self, sequence: Sequence, lookup: PromptLookup) -> tuple[int, ...]:
+        """Guesses at what follows, within the limit of the answer; none where they need another's page."""
+        draft = lookup.draft(sequence.answer, sequence.limit - len(sequence.answer) - 1)
+        return draft if self.table.grow(sequence.pages, sequence.length + len(draft)) else ()
 
     def _chunk(self, sequence: Sequence, tokens: int) -> Chunk | None:
         if sequence not in self.running:  # preempted for an older one

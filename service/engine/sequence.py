@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from llguidance import LLMatcher
 
+from service.engine.lookup import PromptLookup
 from service.engine.prompt.reading import Positions, Sight
 from service.engine.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
 
@@ -38,7 +39,8 @@ class Sequence:
     pages. `images`, or the tensors of a processor in `extra`, are dropped once the model has seen them, as
     they are large; `features` [N, H], those of all images, are kept in case the sequence is preempted.
     `positions` and `sight` are for models that need them. The logits of an `adjusted` one are changed.
-    `matcher` says which tokens may come next, if the answer must match a grammar; rank 0 alone has one.
+    `matcher` says which tokens may come next, if the answer must match a grammar, and `lookup` guesses them;
+    rank 0 alone has either.
     """
 
     sampling: Sampling
@@ -58,6 +60,7 @@ class Sequence:
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     generator: Random | None = None
     matcher: LLMatcher | None = None
+    lookup: PromptLookup | None = None
     finish: FinishReason | None = None
     failed: bool = False
     cancelled: bool = False

@@ -42,6 +42,8 @@ class RankStats:
     steps: int = 0
     step_seconds: float = 0.0
     step_sequences: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ class EngineStats:
     model has read and written; hits and misses images. Pages are those of the key-value cache, `preempted`
     counts sequences that lost theirs to older ones, and `prefix_tokens` tokens of prompts that were in the
     cache already. `steps` of the model took `step_seconds` together and advanced `step_sequences` sequences,
-    one counted in each of its steps. `memory_used` and `memory_total` are bytes of the GPU, 0 without one.
-    `work` is None before anything was computed.
+    one counted in each of its steps. Of `drafted_tokens`, guesses, `accepted_tokens` were right.
+    `memory_used` and `memory_total` are bytes of the GPU, 0 without one. `work` is None before anything was
+    computed.
     """
 
     waiting: int
@@ -77,6 +80,8 @@ class EngineStats:
     steps: int = 0
     step_seconds: float = 0.0
     step_sequences: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     memory_used: int = 0
     memory_total: int = 0
     work: Work | None = None

@@ -122,6 +122,12 @@ PREFILL_TOKENS = Definition(
     "capstan_prefill_tokens_total", "counter", "Prompt tokens that the model has read."
 )
 DECODE_TOKENS = Definition("capstan_decode_tokens_total", "counter", "Tokens that the model has written.")
+DRAFT_TOKENS = Definition(
+    "capstan_draft_tokens_total",
+    "counter",
+    "Tokens that were guessed (CAPSTAN_PROMPT_LOOKUP); `result` is `accepted` or `rejected`.",
+    ("result",),
+)
 PREFIX_TOKENS = Definition(
     "capstan_prefix_tokens_total", "counter", "Prompt tokens that were in the key-value cache already."
 )
@@ -181,6 +187,7 @@ DEFINITIONS = (
     STEP_REQUESTS,
     PREFILL_TOKENS,
     DECODE_TOKENS,
+    DRAFT_TOKENS,
     PREFIX_TOKENS,
     SHARED,
     CACHE_PAGES,

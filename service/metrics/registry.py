@@ -110,6 +110,10 @@ ENGINE_METRICS: Mapping[Definition, Mapping[str, Callable[[EngineStats], float]]
     names.STEP_REQUESTS: {"": lambda stats: stats.step_sequences},
     names.PREFILL_TOKENS: {"": lambda stats: stats.prefill_tokens},
     names.DECODE_TOKENS: {"": lambda stats: stats.decode_tokens},
+    names.DRAFT_TOKENS: {
+        "accepted": lambda stats: stats.accepted_tokens,
+        "rejected": lambda stats: stats.drafted_tokens - stats.accepted_tokens,
+    },
     names.PREFIX_TOKENS: {"": lambda stats: stats.prefix_tokens},
     names.SHARED: {"": lambda stats: stats.shared},
     names.CACHE_PAGES: {"used": lambda stats: stats.pages_used, "free": lambda stats: stats.pages_free},

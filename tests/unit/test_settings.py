@@ -75,6 +75,8 @@ def test_hosts_and_networks_that_are_none_are_refused(wrong: dict[str, Any]) -> 
     [
         ({"adapter": "a/b", "engine": "url", "engine_url": "http://x"}, "adapter is set, but engine is url"),
         ({"quantization": "fp8", "engine": "url", "engine_url": "http://x"}, "quantization is set, but"),
+        ({"prompt_lookup": 4, "engine": "url", "engine_url": "http://x"}, "prompt_lookup is set, but"),
+        ({"prompt_lookup": 4, "runner": "generate"}, "prompt_lookup is set, but runner is generate"),
         ({"adapter_revision": "main"}, "adapter_revision is set, but adapter is not"),
     ],
 )

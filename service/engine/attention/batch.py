@@ -12,9 +12,10 @@ class Batch:
     """New tokens of B sequences, packed one sequence after the other: S tokens in all.
 
     Sequence i has `counts[i]` new tokens after `starts[i]` cached ones; token t of it is in page
-    `pages[i][t // page_tokens]`. `visible` is for models whose tokens see later ones (None: causal): by a
-    layer's window, for each token of the batch the first token of its sequence that it sees and the one
-    after the last, each [S].
+    `pages[i][t // page_tokens]`. Of the new tokens the last `drafts[i]` are guesses (empty: none are), so
+    logits are computed after the last `outputs[i]`. `visible` is for models whose tokens see later ones
+    (None: causal): by a layer's window, for each token of the batch the first token of its sequence that it
+    sees and the one after the last, each [S].
     """
 
     starts: Sequence[int]
@@ -22,6 +23,7 @@ class Batch:
     pages: Sequence[Sequence[int]]
     page_tokens: int
     visible: Mapping[int | None, tuple[np.ndarray, np.ndarray]] | None = None
+    drafts: Sequence[int] = ()
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -34,10 +36,18 @@ class Batch:
         return np.cumsum([0, *self.counts], dtype=np.int32)
 
     @cached_property
+    def outputs(self) -> list[int]:
+        """Tokens of each sequence after which logits are computed: [B]."""
+        return [1 + draft for draft in self.drafts] or [1] * len(self.counts)
+
+    @cached_property
     def last(self) -> np.ndarray:
-        """The last token of each sequence: [B]."""
-        last: np.ndarray = self.cu_seq_q[1:].astype(np.int64) - 1
-        return last
+        """Those tokens, the last of each sequence: [R]."""
+        ends = self.cu_seq_q[1:].astype(np.int64)
+        if max(self.outputs) == 1:
+            last: np.ndarray = ends - 1
+            return last
+        return np.concatenate([np.arange(e - n, e) for e, n in zip(ends, self.outputs, strict=True)])
 
     @cached_property
     def positions(self) -> np.ndarray:

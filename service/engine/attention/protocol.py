@@ -1,6 +1,6 @@
 """What runners ask of attention.
 
-Letters: S tokens of a batch, B sequences, A query heads, K key-value heads, D channels of a head.
+Letters: S tokens of a batch, R those with logits, A query heads, K key-value heads, D channels of a head.
 """
 
 from typing import Protocol
@@ -28,7 +28,7 @@ class LayerAttention(Protocol):
         """Cache key and value [S, K, D], then attend with query [S, A, D] to each one's sequence: [S, A, D].
 
         A token sees itself and those before it, of the last `window` alone where one is given. With `last`
-        the query is of the last token of each sequence alone: [B, A, D] in and out.
+        the query is of `Batch.last` alone: [R, A, D] in and out.
         """
         ...
 

@@ -9,7 +9,7 @@ of a head.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -82,21 +82,20 @@ class _Step:
         if last in self._plans:
             return self._plans[last]
         batch, found = self.batch, list[Part]()
-        single = [i for i, own in enumerate(batch.pages) if (last or batch.counts[i] == 1) and len(own) == 1]
-        alone = last or batch.decoding
-        places = range(len(batch.counts) + 1) if alone else batch.cu_seq_q.tolist()
+        counts, places = self._queries(last)
+        single = [i for i, own in enumerate(batch.pages) if counts[i] == 1 and len(own) == 1]
         if single:
             rows = self._rows([places[i] for i in single])
             pages, lengths = [batch.pages[i][0] for i in single], [batch.lengths[i] for i in single]
             found.append((rows, PageRows(self.cache, pages, lengths)))
         done = set(single)
-        for i, count in enumerate(batch.counts):
+        for i, count in enumerate(counts):
             if i in done:
                 continue
-            if last or count == 1:
+            if count == 1:
                 found.append((slice(places[i], places[i] + 1), CachedSequence(self.cache, batch, i, None)))
-            elif batch.starts[i]:
-                mask = causal_mask(batch.starts[i], count, self.cache)
+            elif before := batch.lengths[i] - count:
+                mask = causal_mask(before, count, self.cache)
                 found.append((slice(places[i], places[i + 1]), CachedSequence(self.cache, batch, i, mask)))
             else:  # prompts of the same length are one call
                 alike = i + 1
@@ -111,18 +110,23 @@ class _Step:
     def _masked_plan(self, window: int | None, softcap: float | None, last: bool) -> list[Part]:
         name = (window, softcap, last)
         if name not in self._plans:
-            batch, places = self.batch, self.batch.cu_seq_q.tolist()
+            counts, places = self._queries(last)
             self._plans[name] = [
                 (
-                    slice(i, i + 1) if last else slice(places[i], places[i + 1]),
-                    CachedSequence(self.cache, batch, i, self._mask(i, window, last), softcap),
+                    slice(places[i], places[i + 1]),
+                    CachedSequence(self.cache, self.batch, i, self._mask(i, window, count), softcap),
                 )
-                for i in range(len(batch.counts))
+                for i, count in enumerate(counts)
             ]
         return self._plans[name]
 
-    def _mask(self, i: int, window: int | None, last: bool) -> torch.Tensor:
-        """What the new tokens of a sequence see: [S, L]."""
+    def _queries(self, last: bool) -> tuple[Sequence[int], list[int]]:
+        """How many queries each sequence has [B], and where they begin, and at last their number [B + 1]."""
+        counts = self.batch.outputs if last else self.batch.counts
+        return counts, [0, *accumulate(counts)]
+
+    def _mask(self, i: int, window: int | None, count: int) -> torch.Tensor:
+        """What the last `count` tokens of a sequence see: [count, L]."""
         batch = self.batch
         length, new = batch.lengths[i], slice(int(batch.cu_seq_q[i]), int(batch.cu_seq_q[i + 1]))
         at = torch.arange(length)[None]  # [1, L]
@@ -132,7 +136,7 @@ class _Step:
         else:
             first, end = own + 1 - (window or length), own + 1
         seen = (at >= first) & (at < end)  # [S, L]
-        return additive_mask(seen[-1:] if last else seen, self.cache)
+        return additive_mask(seen[-count:], self.cache)
 
     def _rows(self, places: Sequence[int]) -> Rows:
         if all(after == before + 1 for before, after in pairwise(places)):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.varlen import varlen_attn, varlen_attn_out
@@ -42,13 +43,18 @@ class VarlenAttention:
 
 @dataclass(frozen=True)
 class Layout:
-    """A batch as the kernel takes it: `slots` int64 [S]; the others int32, [B + 1], [B] and [B, pages]."""
+    """A batch as the kernel takes it: `slots` int64 [S]; the others int32, [B + 1], [B] and [B, pages].
+
+    `cu_seq_out` is what `cu_seq_q` would be of the tokens with logits alone, of which one has `max_out`.
+    """
 
     slots: torch.Tensor
     cu_seq_q: torch.Tensor
+    cu_seq_out: torch.Tensor
     lengths: torch.Tensor
     block_table: torch.Tensor
     max_q: int
+    max_out: int
     max_k: int
 
     @classmethod
@@ -57,9 +63,11 @@ class Layout:
         return cls(
             slots=torch.from_numpy(batch.slots).to(device),
             cu_seq_q=torch.from_numpy(batch.cu_seq_q).to(device),
+            cu_seq_out=torch.from_numpy(np.cumsum([0, *batch.outputs], dtype=np.int32)).to(device),
             lengths=torch.tensor(batch.lengths, dtype=torch.int32).to(device),
             block_table=torch.from_numpy(batch.block_table).to(device),
             max_q=max(batch.counts),
+            max_out=max(batch.outputs),
             max_k=max(batch.lengths),
         )
 
@@ -70,8 +78,6 @@ class VarlenStep:
     def __init__(self, cache: Cache, layout: Layout) -> None:
         self.cache = cache
         self.layout = layout
-        count = len(layout.lengths)
-        self._ones = torch.arange(count + 1, dtype=torch.int32, device=layout.lengths.device)
 
     def __call__(
         self,
@@ -100,9 +106,9 @@ class VarlenStep:
                 query,
                 keys,
                 values,
-                self._ones if last else layout.cu_seq_q,
+                layout.cu_seq_out if last else layout.cu_seq_q,
                 None,
-                1 if last else layout.max_q,
+                layout.max_out if last else layout.max_q,
                 layout.max_k,
                 scale=scale,
                 window_size=(-1 if window is None else window - 1, 0),

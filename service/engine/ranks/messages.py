@@ -158,13 +158,17 @@ class LogLine:
 
 @dataclass(frozen=True)
 class PlannedChunk:
-    """A chunk of a step. `tokens` are those of the answer that the other ranks do not have yet."""
+    """A chunk of a step. `tokens` are those of the answer that the other ranks do not have yet.
+
+    Its last ones may be a `draft`, which is not in the answer.
+    """
 
     number: int
     start: int
     end: int
     pages: list[int]
     tokens: list[int]
+    draft: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def choose(
         stop_ids=loaded.stop_ids,
         context_length=context_length,
         cache_bytes=pages * options.page_tokens * local.runner.token_bytes,
+        prompt_lookup=options.prompt_lookup,
     )
     return batcher, local.features
 

@@ -17,7 +17,7 @@ from service.engine.checkpoint.loaded import LoadedModel
 from service.engine.pixels import joined, normaliser_of
 from service.engine.runner.graphs import DecodeGraphs, Record
 from service.engine.runner.language_model import LanguageModel
-from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
+from service.engine.runner.packing import batch_of, features_of, in_order, like_with_like, tokens_of
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
 from service.errors import DeviceError
@@ -105,10 +105,8 @@ class FusedRunner:
         """Compute chunks; logits in their order."""
         order = like_with_like(chunks)
         chunks = [chunks[index] for index in order]
-        logits = self._run(chunks, batch_of(chunks, self.cache.page_tokens))  # [B, V], in that order
-        if order == sorted(order):
-            return logits
-        return logits[torch.tensor(np.argsort(order), device=self.device)]
+        batch = batch_of(chunks, self.cache.page_tokens)
+        return in_order(self._run(chunks, batch), order, batch.outputs)
 
     def _run(self, chunks: abc.Sequence[Chunk], batch: Batch) -> torch.Tensor:
         ids = torch.from_numpy(tokens_of(chunks)).to(self.device)  # [S]

@@ -91,12 +91,14 @@ class DecodeGraphs:
         whole = torch.int32
         layout = Layout(
             slots=torch.full((size,), self._spare * page_tokens, device=device),
-            cu_seq_q=torch.arange(size + 1, dtype=whole, device=device),
+            cu_seq_q=(each := torch.arange(size + 1, dtype=whole, device=device)),
+            cu_seq_out=each,
             lengths=torch.ones(size, dtype=whole, device=device),
             block_table=torch.full(
                 (size, -(-self.context // page_tokens)), self._spare, dtype=whole, device=device
             ),
             max_q=1,
+            max_out=1,
             max_k=self.context,
         )
         ids, positions = (torch.zeros(size, dtype=torch.long, device=device) for _ in range(2))

@@ -79,13 +79,13 @@ class LanguageModel:
         return layer.down.add_to(x, silu(gate) * up)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """The head over x [B, H]: [B, V]."""
+        """The head over x [R, H]: [R, V]."""
         return self.head(self.final(x))
 
     def __call__(
         self, x: torch.Tensor, positions: torch.Tensor, attention: LayerAttention, last: torch.Tensor | None
     ) -> torch.Tensor:
-        """Logits [B, V] after the tokens at `last` [B], or after all (None).
+        """Logits [R, V] after the tokens at `last` [R], or after all (None).
 
         `x` [S, H] are the embeddings of the tokens, `positions` [S] their places in their sequences.
         """
@@ -96,8 +96,8 @@ class LanguageModel:
             key, value = both.split(self.key_heads, -2)  # each [S, K, D]
             only_last = last is not None and index == final
             if only_last:  # of the last layer nothing else is of use
-                query, x = query[last], x[last]  # [B, A, D], [B, H]
-            attended = attention(index, query, key, value, last=only_last)  # [S or B, A, D]
+                query, x = query[last], x[last]  # [R, A, D], [R, H]
+            attended = attention(index, query, key, value, last=only_last)  # [S or R, A, D]
             x = layer.out.add_to(x, attended.flatten(1))
             x = self.feed_forward(layer, x)
         return self.logits(x)

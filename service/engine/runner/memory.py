@@ -101,8 +101,9 @@ def run_worst_step(runner: Runner, loaded: LoadedModel, options: EngineOptions) 
         chunks.append(Chunk(sequence, 0, count))
     logits = runner.run(chunks)  # [B, V]
     drawn = Sampling(1, temperature=1.0, top_p=0.9)
-    rows = [Sequence(drawn, generator=generator_of(drawn)) for _ in range(options.slots)]
-    sample(logits[:1].repeat(options.slots, 1), rows)
+    count = options.slots * (1 + options.prompt_lookup)
+    rows = [Sequence(drawn, generator=generator_of(drawn)) for _ in range(count)]
+    sample(logits[:1].repeat(count, 1), rows)
     del features
     runner.allocate(1, 1)
 

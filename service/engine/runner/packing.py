@@ -28,12 +28,21 @@ def batch_of(chunks: abc.Sequence[Chunk], page_tokens: int) -> Batch:
         counts=[chunk.end - chunk.start for chunk in chunks],
         pages=[chunk.sequence.pages for chunk in chunks],
         page_tokens=page_tokens,
+        drafts=[len(chunk.draft) for chunk in chunks],
     )
+
+
+def in_order(logits: torch.Tensor, order: list[int], outputs: abc.Sequence[int]) -> torch.Tensor:
+    """Logits [R, V] of chunks that were computed in another order, `outputs` rows of each, in their own."""
+    if order == sorted(order):
+        return logits
+    rows = np.argsort(np.repeat(order, outputs), kind="stable")  # [R]
+    return logits[torch.tensor(rows, device=logits.device)]
 
 
 def tokens_of(chunks: abc.Sequence[Chunk]) -> np.ndarray:
     """The tokens of chunks, one chunk after the other: [S]."""
-    return np.array([token for chunk in chunks for token in chunk.sequence.tokens(chunk.start, chunk.end)])
+    return np.array([token for chunk in chunks for token in chunk.tokens])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What the engine's loop needs of a model.
 
-Letters of the shape comments in this folder: B sequences of a batch, S its tokens, T tiles, P patches of a
-tile (and its class token), C vision channels, H text channels, A query heads, K key-value heads, D channels
-of a head, I inner channels of a feed-forward network, N image tokens, V vocabulary.
+Letters of the shape comments in this folder: B sequences of a batch, S its tokens, R those with logits, T
+tiles, P patches of a tile (and its class token), C vision channels, H text channels, A query heads,
+K key-value heads, D channels of a head, I inner channels of a feed-forward network, N image tokens, V
+vocabulary.
 """
 
 from collections import abc
@@ -43,5 +44,5 @@ class Runner(Protocol):
         ...
 
     def run(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
-        """Compute chunks, prompts and answers alike; logits [B, V] after the last token of each."""
+        """Compute chunks, prompts and answers alike; logits [R, V] as of `Batch.last`."""
         ...

@@ -20,7 +20,7 @@ from service.engine.prompt.reading import causal
 from service.engine.runner.attention_shape import context_limit, observe
 from service.engine.runner.model_attention import attending
 from service.engine.runner.model_prompt import ModelPrompts
-from service.engine.runner.packing import batch_of, features_of, like_with_like, tokens_of
+from service.engine.runner.packing import batch_of, features_of, in_order, like_with_like, tokens_of
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
 
@@ -28,8 +28,8 @@ from service.engine.scheduler import Chunk
 class PackedForward:
     """Runs the tokens of many sequences, one after the other, as one row of the model's batch.
 
-    Letters: S tokens of the batch, B sequences, P position axes, N image tokens, H text channels, F channels
-    of features, V vocabulary.
+    Letters: S tokens of the batch, R those with logits, P position axes, N image tokens, H text
+    channels, F channels of features, V vocabulary.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -49,7 +49,7 @@ class PackedForward:
         features: torch.Tensor | None = None,
         places: np.ndarray | None = None,
     ) -> torch.Tensor:
-        """Logits [B, V] after the tokens at `last` [B].
+        """Logits [R, V] after the tokens at `last` [R].
 
         `ids` is [S], `positions` [S] or [P, S]; `features` [N, F] go to `places` [N] among the tokens.
         """
@@ -64,7 +64,7 @@ class PackedForward:
                 logits_to_keep=torch.from_numpy(last).to(device),
                 return_dict=True,
                 **given,
-            ).logits  # [1, B, V]
+            ).logits  # [1, R, V]
         return logits[0]  # type: ignore[no-any-return]
 
     def _at_image_tokens(self, ids: np.ndarray, features: torch.Tensor, places: np.ndarray) -> torch.Tensor:
@@ -136,10 +136,7 @@ class TransformersRunner:
         order = like_with_like(chunks)
         chunks = [chunks[index] for index in order]
         batch = replace(batch_of(chunks, self.cache.page_tokens), visible=self._visible(chunks))
-        logits = self._run(chunks, batch)  # [B, V], in that order
-        if order == sorted(order):
-            return logits
-        return logits[torch.tensor(np.argsort(order), device=self.shape.device)]
+        return in_order(self._run(chunks, batch), order, batch.outputs)
 
     def _run(self, chunks: abc.Sequence[Chunk], batch: Batch) -> torch.Tensor:
         found = features_of(chunks)

@@ -73,7 +73,9 @@ def run(
     for number in range(max(map(len, sequences))):
         rows = [i for i, counts in enumerate(sequences) if number < len(counts)]
         counts = [sequences[i][number] for i in rows]
-        batch = Batch([filled[i] for i in rows], counts, [pages[i] for i in rows], size)
+        drafts = [count // 2 if filled[i] else 0 for i, count in zip(rows, counts, strict=True)]
+        starts, own = [filled[i] for i in rows], [pages[i] for i in rows]
+        batch = Batch(starts, counts, own, size, drafts=drafts)
         step = attention.begin(batch)
         for layer in range(LAYERS):
             query, key, value = (

@@ -21,7 +21,7 @@ STATS = EngineStats(
     waiting=3, running=2, finished=9, cancelled=1, failed=1, refused=4, shared=5, prefill_tokens=600,
     decode_tokens=90, feature_hits=7, feature_misses=8, feature_bytes=1024, slots_free=62, pages_used=10,
     pages_free=90, preempted=6, prefix_tokens=32, steps=40, step_seconds=1.5, step_sequences=80,
-    memory_used=30, memory_total=80,
+    drafted_tokens=9, accepted_tokens=5, memory_used=30, memory_total=80,
 )  # fmt: skip
 
 
@@ -124,6 +124,8 @@ def test_the_engine_is_asked_at_each_scrape() -> None:
         ("capstan_step_requests_total",): 80,
         ("capstan_prefill_tokens_total",): 600,
         ("capstan_decode_tokens_total",): 90,
+        ("capstan_draft_tokens_total", "result=accepted"): 5,
+        ("capstan_draft_tokens_total", "result=rejected"): 4,
         ("capstan_prefix_tokens_total",): 32,
         ("capstan_shared_requests_total",): 5,
         ("capstan_cache_pages", "state=used"): 10,

@@ -75,7 +75,7 @@ def test_ranks_give_the_tokens_of_one_process(
     size: int, runner: RunnerName, checkpoint: Path, whole: LoadedModel
 ) -> None:
     """Answers of several ranks equal those of one, before and after many cancellations; nothing is left."""
-    options = EngineOptions(runner=runner, prefill_tokens=40, slots=6)
+    options = EngineOptions(runner=runner, prefill_tokens=40, slots=6, prompt_lookup=3 if size == 2 else 0)
     setup = replace(SETUP, size=size, directory=str(checkpoint), options=options)
     expected = [by_generate(whole, request) for request in requests()]
     steered = ask(
@@ -93,6 +93,7 @@ def test_ranks_give_the_tokens_of_one_process(
         (one,), (found,) = (answer(an_engine, steered) for an_engine in (alone, engine))
         assert found.text == one.text
         json.loads(found.text)
+        assert (engine.stats().accepted_tokens > 0) == (size == 2)
         held, pids = ranks.held_bytes, [process.pid for process in ranks.processes]
         vision, every = (
             sum(parameter.numel() * parameter.element_size() for parameter in parameters)
