@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from service.engine.chat_format import ChatFormat
 from service.engine.request import Role
 from service.media.tiles import Tiling
 
@@ -18,16 +20,22 @@ class KnownImage:
     tiles: int
 
 
+NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
+
 # An image as it is, its tiles as uint8 [T, H, W, 3], or what is known of it.
 Picture = Image.Image | np.ndarray | KnownImage
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedTurn:
-    """A turn whose images are decoded: RGB, upright, opaque; or cut; or known."""
+    """A turn whose images are decoded: RGB, upright, opaque; or cut; or known.
+
+    `passed` are further fields for the chat template, such as `tool_calls`.
+    """
 
     role: Role
     content: tuple[str | Picture, ...]
+    passed: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,16 @@ class InputBuilder(Protocol):
         """How images are cut; None where the checkpoint's own processor does it in its own way."""
         ...
 
-    def build(self, turns: Sequence[DecodedTurn]) -> ModelInputs:
-        """Render the prompt, tokenize it and cut the images into tiles."""
+    @property
+    def chat_format(self) -> ChatFormat:
+        """What the chat template has besides roles, texts and images."""
+        ...
+
+    def build(
+        self, turns: Sequence[DecodedTurn], variables: Mapping[str, object] = NO_VARIABLES, /
+    ) -> ModelInputs:
+        """Render the prompt, tokenize it and cut the images into tiles.
+
+        `variables` are those of the chat template that `chat_format` names: `tools`, `enable_thinking`.
+        """
         ...

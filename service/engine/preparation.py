@@ -3,6 +3,7 @@
 Runs in worker threads of the HTTP process, so that neither a step nor the event loop waits for it.
 """
 
+import json
 from collections.abc import Hashable, Iterator
 
 import numpy as np
@@ -29,7 +30,9 @@ def share_key(request: Request) -> Hashable | None:
     if not request.sampling.deterministic:
         return None
     turns = tuple((turn.role, tuple(map(_content_key, turn.content))) for turn in request.turns)
-    return (turns, request.sampling, request.shorten)
+    passed = [request.passed, *(turn.passed for turn in request.turns)]
+    more = json.dumps([dict(one) for one in passed]) if any(passed) else ""
+    return (turns, request.sampling, request.shorten, more)
 
 
 def _content_key(part: Content) -> Hashable:
@@ -76,10 +79,10 @@ class Preparation:
         self._check_tokens(request)
         if request.sampling.grammar is not None:
             self.grammars.matcher(request.sampling.grammar)
-        turns = [Turn(turn.role, self._spread(turn.content)) for turn in request.turns]
+        turns = [Turn(turn.role, self._spread(turn.content), turn.passed) for turn in request.turns]
         keys = [_image_key(part) for turn in turns for part in turn.content if isinstance(part, EncodedImage)]
         known = [self.features.get(key) for key in keys]
-        inputs = self.outline.inputs.build(list(self._turns(turns, iter(known))))
+        inputs = self.outline.inputs.build(list(self._turns(turns, iter(known))), request.passed)
         answer.prompt_tokens, answer.image_tiles = len(inputs.input_ids), inputs.image_tiles
         answer.spell = self.grammars.spell
         answer.detokenizer = Detokenizer(self.outline.tokenizer, request.sampling.stop)
@@ -140,7 +143,7 @@ class Preparation:
                 self._picture(part, next(known)) if isinstance(part, EncodedImage) else str(part)
                 for part in turn.content
             )
-            yield DecodedTurn(turn.role, tuple(content))
+            yield DecodedTurn(turn.role, tuple(content), turn.passed)
 
     def _picture(self, image: EncodedImage, known: KeptFeatures | None) -> Picture:
         tiling = self.outline.inputs.tiling

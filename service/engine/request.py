@@ -7,7 +7,6 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-# `tool` is another engine's: the native one has no tools.
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -41,7 +40,7 @@ Content = str | EncodedImage | EncodedVideo
 class Turn:
     """One message of a conversation: texts, images and videos in the order in which they are to be read.
 
-    `passed` are fields for another engine, such as `tool_calls`.
+    `passed` are further fields for the chat template or another engine, such as `tool_calls`.
     """
 
     role: Role
@@ -53,10 +52,11 @@ class Turn:
 class Grammar:
     """What an answer must match: a JSON schema, a regular expression, or a string of a JSON list.
 
-    `source` is the request's field that it came from, which errors name.
+    The text of `tool_calls` is a JSON object: `functions`, of which at least one is called, or with `single`
+    exactly one. `source` is the request's field that it came from, which errors name.
     """
 
-    kind: Literal["json_schema", "regex", "choice"]
+    kind: Literal["json_schema", "regex", "choice", "tool_calls"]
     text: str
     source: str = field(default="grammar", compare=False)
 
@@ -115,7 +115,7 @@ class Request:
     `deadline_exceeded`. A request whose prompt and `max_tokens` together exceed the context is refused, or,
     with `shorten`, gets the tokens that are left after the prompt: right if `max_tokens` is a default.
     Requests that wait are taken from one `client` after another; those without a client are one. `passed` are
-    parameters for another engine, as they came.
+    variables of the chat template, or parameters for another engine as they came.
     """
 
     turns: tuple[Turn, ...]

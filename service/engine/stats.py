@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from service.engine.chat_format import ChatFormat
 from service.engine.work import Work
 
 
@@ -15,6 +16,7 @@ class EngineDescription:
     tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size. An engine
     of another `kind` is another server, which is named by `runner` and may not say the rest.
     `startup_seconds` says how long each phase of the start took: download, read, place, profile, capture.
+    `chat_format` is that of the model; what another engine has is its own business.
     """
 
     runner: str
@@ -25,6 +27,7 @@ class EngineDescription:
     device: str | None
     kind: Literal["native", "command", "url"] = "native"
     startup_seconds: Mapping[str, float] = field(default_factory=dict)
+    chat_format: ChatFormat = field(default_factory=ChatFormat)
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ PLACEHOLDERS = {
 }
 
 
-def make_other(directory: Path, family: str) -> Path:
+def make_other(directory: Path, family: str, template: str = CHAT_TEMPLATE) -> Path:
     """A checkpoint of another family, with its own processor and a chat template."""
     tokenizer = make_tokenizer(special=FAMILY_SPECIAL)
     processor = _processor(family, tokenizer)
-    processor.chat_template = CHAT_TEMPLATE.replace("<IMG_CONTEXT>\\n", PLACEHOLDERS[family])
+    processor.chat_template = template.replace("<IMG_CONTEXT>\\n", PLACEHOLDERS[family])
     torch.manual_seed(0)
     model = _model(family, tokenizer)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

@@ -3,14 +3,15 @@
 The library's own processor gives the same, five times slower.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
 import numpy as np
 
-from service.engine.inputs import DecodedTurn, KnownImage, ModelInputs
+from service.engine.chat_format import ChatFormat
+from service.engine.inputs import NO_VARIABLES, DecodedTurn, KnownImage, ModelInputs
 from service.engine.prompt.shape import PromptTemplate, Shape, take_apart
 from service.engine.prompt.skeleton import Skeleton
 from service.engine.prompt.vocabulary import Vocabulary
@@ -67,7 +68,14 @@ class InternVLInputs:
         """See `InputBuilder.tiling`."""
         return Tiling(self.spec, self.image.per_tile)
 
-    def build(self, turns: Sequence[DecodedTurn]) -> ModelInputs:
+    @property
+    def chat_format(self) -> ChatFormat:
+        """See `InputBuilder.chat_format`. A template that is rendered by shape alone has nothing more."""
+        return ChatFormat()
+
+    def build(
+        self, turns: Sequence[DecodedTurn], _variables: Mapping[str, object] = NO_VARIABLES, /
+    ) -> ModelInputs:
         """See `InputBuilder.build`. Raises RequestError for turns that the model's template cannot take."""
         conversation = take_apart(turns)
         skeleton = self._skeleton(conversation.shape)

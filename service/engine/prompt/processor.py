@@ -1,7 +1,8 @@
 """Inputs of other families, made by the checkpoint's own processor and chat template."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
-from service.engine.inputs import DecodedTurn, ModelInputs, Picture
+from service.engine.chat_format import THINK, ChatFormat
+from service.engine.inputs import NO_VARIABLES, DecodedTurn, ModelInputs, Picture
+from service.engine.prompt.chat_format import SWITCH, read_chat_format
 from service.engine.prompt.shape import Conversation, take_apart
 from service.engine.prompt.vocabulary import HARMLESS, any_of
 from service.errors import ErrorCode, RequestError
@@ -17,6 +20,9 @@ from service.errors import ErrorCode, RequestError
 # Between the first and the second character of a special token's spelling. The processors of these families
 # replace placeholders in strings, each in its own way, so the spelling itself has to go; eyes see no change.
 BREAK = "\u200b"
+
+# What templates and processors raise for a conversation that they cannot take.
+REFUSALS = (TemplateError, TypeError, ValueError, KeyError, IndexError)
 
 
 class ProcessorInputs:
@@ -38,19 +44,32 @@ class ProcessorInputs:
         """See `InputBuilder.tiling`."""
         return
 
-    def build(self, turns: Sequence[DecodedTurn]) -> ModelInputs:
+    @cached_property
+    def chat_format(self) -> ChatFormat:
+        """See `InputBuilder.chat_format`."""
+        found = self._processor.chat_template
+        template = found.get("default") if isinstance(found, dict) else found
+        added = self._processor.tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special}
+        return read_chat_format(template or "", special=special, opens=self._opens)
+
+    def build(
+        self, turns: Sequence[DecodedTurn], variables: Mapping[str, object] = NO_VARIABLES, /
+    ) -> ModelInputs:
         """See `InputBuilder.build`.
 
         Raises RequestError for turns that the checkpoint's chat template or processor refuses.
         """
         conversation = take_apart(turns)
+        passed = [self._harmless_within(turn.passed) for turn in turns]
+        given = self._harmless_within(variables)
         why = ""
         for plain in (False, True):
             try:
                 with self._lock:
-                    made = self._process(self._messages(conversation, plain=plain))
+                    made = self._process(self._messages(conversation, passed, plain=plain), given)
                 return _inputs(made, len(conversation.images))
-            except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
+            except REFUSALS as error:
                 why = why or f"{type(error).__name__}: {error}"
         raise RequestError(
             ErrorCode.INVALID_REQUEST,
@@ -62,24 +81,54 @@ class ProcessorInputs:
         """The text, with every spelling of a special token broken by a zero-width space."""
         return self._reserved.sub(lambda match: match[0][0] + BREAK + match[0][1:], text)
 
-    def _process(self, messages: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    def _harmless_within(self, value: Any) -> Any:  # noqa: ANN401 - a JSON document
+        """The value with all of its texts and names harmless."""
+        if isinstance(value, str):
+            return self.harmless(value)
+        if isinstance(value, Mapping):
+            return {self.harmless(name): self._harmless_within(one) for name, one in value.items()}
+        return list(map(self._harmless_within, value)) if isinstance(value, list) else value
+
+    def _opens(self, thinking: bool | None) -> bool:
+        """Whether the prompt of a question ends with `<think>`."""
+        variables = {} if thinking is None else {SWITCH: thinking}
+        for content in ([_text("?")], "?"):
+            try:
+                prompt = self._processor.apply_chat_template(
+                    [{"role": "user", "content": content}], add_generation_prompt=True, **variables
+                )
+            except REFUSALS:
+                continue
+            return str(prompt).rstrip().endswith(THINK)
+        return False
+
+    def _process(self, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
         made = self._processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            messages,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            **variables,
         )
         return {name: value.numpy() for name, value in made.items() if isinstance(value, torch.Tensor)}
 
-    def _messages(self, conversation: Conversation, *, plain: bool) -> list[dict[str, Any]]:
+    def _messages(
+        self, conversation: Conversation, passed: Sequence[dict[str, Any]], *, plain: bool
+    ) -> list[dict[str, Any]]:
         """The conversation as processors take it; `plain` gives turns of one text as strings."""
         texts = iter(conversation.texts)
         images = iter(conversation.images)
         messages: list[dict[str, Any]] = []
-        for role, kinds in conversation.shape:
+        for (role, kinds), more in zip(conversation.shape, passed, strict=True):
             content = [
                 _image(next(images)) if kind == "image" else _text(self.harmless(next(texts)))
                 for kind in kinds
             ]
-            only_text = plain and kinds == ("text",)
-            messages.append({"role": role, "content": content[0]["text"] if only_text else content})
+            given: Any = content
+            if plain and kinds in ((), ("text",)):
+                given = content[0]["text"] if content else ""
+            messages.append({"role": role, "content": given, **more})
         return messages
 
 

@@ -123,6 +123,7 @@ def _description(
         dtype=str(loaded.dtype).removeprefix("torch."),
         device=str(loaded.device),
         startup_seconds=dict(loaded.seconds),
+        chat_format=loaded.inputs.chat_format,
     )
 
 
