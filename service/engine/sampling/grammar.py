@@ -14,6 +14,7 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from tokenizers import Tokenizer
 
+from service.engine.chat_format import TOOL_CALL, TOOL_CALL_END
 from service.engine.request import Grammar
 from service.errors import ErrorCode, RequestError
 
@@ -30,6 +31,13 @@ LIMITS = LLParserLimits(
     verbose_errors=False,
 )
 REASON_CHARACTERS = 200
+AFTER = "}\n" + TOOL_CALL_END  # the arguments of a call
+NAMES = {
+    "json_schema": "JSON schema",
+    "regex": "regular expression",
+    "choice": "choice",
+    "tool_calls": "JSON schema of a tool",
+}
 
 
 class Grammars:
@@ -64,7 +72,9 @@ class Grammars:
             backend = Tokenizer.from_str(self._tokenizer.to_str())
             backend.no_padding()
             backend.no_truncation()
-            self._vocabulary = LLTokenizer(backend.to_str(), eos_token=self._stop_ids)
+            # A configuration without an end token of its own has that of its class, which may be unknown.
+            stops = [stop for stop in self._stop_ids if stop < backend.get_vocab_size()]
+            self._vocabulary = LLTokenizer(backend.to_str(), eos_token=stops)
         return self._vocabulary
 
     def _compile(self, grammar: Grammar) -> LLMatcher:
@@ -75,12 +85,10 @@ class Grammars:
             error = str(refusal)
         if error:
             reason = error.splitlines()[0][:REASON_CHARACTERS]
-            name = {"json_schema": "JSON schema", "regex": "regular expression", "choice": "choice"}[
-                grammar.kind
-            ]
             raise RequestError(
                 ErrorCode.INVALID_REQUEST,
-                f"{name} cannot be used: {reason}; simplify it, or leave out what is not supported",
+                f"{NAMES[grammar.kind]} cannot be used: {reason}; simplify it, or leave out what is not "
+                "supported",
                 field=grammar.source,
             )
         return matcher
@@ -91,6 +99,20 @@ def _source(grammar: Grammar) -> str:
         return LLMatcher.grammar_from_json_schema(grammar.text, overrides=JSON_OPTIONS)
     if grammar.kind == "regex":
         return LLMatcher.grammar_from_regex(grammar.text)
+    if grammar.kind == "tool_calls":
+        return LLMatcher.grammar_from_lark(_calls(**json.loads(grammar.text)))
     # JSON strings are the strings of Lark, too.
     choices = " | ".join(json.dumps(one) for one in json.loads(grammar.text))
     return LLMatcher.grammar_from_lark(f"start: {choices}")
+
+
+def _calls(functions: list[dict[str, Any]], *, single: bool) -> str:
+    """Calls in the form of `service.engine.answer_parser`, each schema a document of its own."""
+    lines = ["start: call" if single else 'start: call ("\\n" call)*']
+    lines.append("call: " + " | ".join(f"call_{index}" for index in range(len(functions))))
+    for index, function in enumerate(functions):
+        schema = function["parameters"] | {"x-guidance": JSON_OPTIONS}
+        before = TOOL_CALL + '\n{"name": "' + function["name"] + '", "arguments": '
+        lines.append(f"call_{index}: {json.dumps(before)} arguments_{index} {json.dumps(AFTER)}")
+        lines.append(f"arguments_{index}: %json {json.dumps(schema)}")
+    return "\n".join(lines)
