@@ -12,7 +12,16 @@ from pydantic import ValidationError
 
 from service.api.backend import Backend, backend_of
 from service.api.bodies.images import ImageReference, VideoReference, off_loop, read_images
-from service.api.bodies.structured import grammar_of
+from service.api.bodies.sampling import sampling_of, seeded
+from service.api.bodies.tools import (
+    answer_format,
+    check_messages,
+    check_tools,
+    must_match,
+    supported,
+    template_fields,
+    template_variables,
+)
 from service.api.bodies.unsupported import split
 from service.api.bodies.validation import (
     check_answer_count,
@@ -22,13 +31,15 @@ from service.api.bodies.validation import (
     validation_error,
 )
 from service.api.request_state import RequestState
-from service.api.schemas.chat import ChatMessage, ChatRequest
+from service.api.schemas.chat import ChatRequest
 from service.api.schemas.content import ImagePart, TextPart, VideoPart, VideoUrlPart
-from service.api.schemas.tools import ToolChatRequest, passed_fields
-from service.engine.request import Content, EncodedVideo, Role, Sampling, Turn
+from service.api.schemas.messages import ChatMessage
+from service.api.schemas.passed import PassedChatRequest
+from service.engine.answer_parser import AnswerFormat
+from service.engine.chat_format import ChatFormat
+from service.engine.request import Content, EncodedVideo, Role, Turn
 from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
-from service.generation_defaults import GenerationDefaults
 from service.passed_parameters import parameters
 from service.settings import Settings
 
@@ -45,7 +56,8 @@ Part = str | ImageReference | VideoReference
 class ChatBody:
     """A chat request, and its messages as parts: texts, and images and videos that are still to be read.
 
-    `images` has the images outside of videos, `frames` those of videos.
+    `images` has the images outside of videos, `frames` those of videos. `passed` are parameters for another
+    engine, or variables of the chat template; `passed_of_messages` are such fields of each message.
     """
 
     fields: ChatRequest
@@ -53,15 +65,25 @@ class ChatBody:
     images: tuple[ImageReference, ...]
     frames: tuple[ImageReference, ...]
     passed: dict[str, Any]
+    passed_of_messages: tuple[dict[str, Any], ...]
+    answer_format: AnswerFormat
 
     @classmethod
-    def of(cls, fields: ChatRequest, passed: dict[str, Any]) -> "ChatBody":
-        """Split the messages of a request into parts; `passed` are parameters for another engine."""
+    def of(cls, fields: ChatRequest, passed: dict[str, Any], chat_format: ChatFormat) -> "ChatBody":
+        """Split the messages of a request into parts. Raises RequestError for tool calls that are none."""
         messages = tuple(map(_parts, range(len(fields.messages)), fields.messages))
         parts = [part for _, parts in messages for part in parts]
         images = tuple(part for part in parts if isinstance(part, ImageReference))
         frames = tuple(frame for part in parts if isinstance(part, VideoReference) for frame in part.frames)
-        return cls(fields, messages, images, frames, passed)
+        return cls(
+            fields,
+            messages,
+            images,
+            frames,
+            passed | template_variables(fields),
+            tuple(map(template_fields, range(len(fields.messages)), fields.messages)),
+            answer_format(fields, chat_format),
+        )
 
     @property
     def image_count(self) -> int:
@@ -96,9 +118,9 @@ async def read_chat_body(request: Request) -> ChatBody:
 
     Raises RequestError for a field that is missing, unknown, out of bounds or not supported.
     """
-    settings = backend_of(request).settings
-    names = parameters(settings.engine_pass)
-    body = ChatBody.of(*await off_loop(_parse, await request.body(), names))
+    backend = backend_of(request)
+    settings, chat_format = backend.settings, backend.engine.describe().chat_format
+    body = await off_loop(_parse, await request.body(), settings, chat_format)
     check_answer_count(body.answers, settings)
     return body
 
@@ -117,8 +139,8 @@ async def engine_requests(body: ChatBody, backend: Backend, state: RequestState)
             field="model",
         )
     characters = sum(len(part) for _, parts in body.messages for part in parts if isinstance(part, str))
-    if body.passed:  # tools and schemas are a part of the prompt
-        characters += len(json.dumps(body.passed))
+    # Tools, their calls and schemas are a part of the prompt.
+    characters += sum(len(json.dumps(one)) for one in (body.passed, *body.passed_of_messages) if one)
     check_prompt_length(characters, settings, field="messages")
     check_image_count(len(body.images), settings, field="messages")
     check_frame_count(len(body.frames), settings, field="messages")
@@ -133,27 +155,30 @@ async def engine_requests(body: ChatBody, backend: Backend, state: RequestState)
         return EncodedVideo(tuple(islice(frames, len(part.frames))))
 
     turns = tuple(
-        Turn(role, tuple(map(read, parts)), passed_fields(message))
-        for message, (role, parts) in zip(fields.messages, body.messages, strict=True)
+        Turn(role, tuple(map(read, parts)), passed)
+        for passed, (role, parts) in zip(body.passed_of_messages, body.messages, strict=True)
     )
     request = EngineRequest(
         turns=turns,
-        sampling=_sampling(body, backend.defaults, settings),
+        sampling=sampling_of(fields, body.max_tokens, backend.defaults, settings),
         deadline=deadline,
         shorten=body.max_tokens is None,
         client=state.key_name,
         passed=body.passed,
     )
-    return [replace(request, sampling=_seeded(request.sampling, index)) for index in range(body.answers)]
+    return [replace(request, sampling=seeded(request.sampling, index)) for index in range(body.answers)]
 
 
-def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, Any]]:
+def _parse(body: bytes, settings: Settings, chat_format: ChatFormat) -> ChatBody:
     try:
         document = pydantic_core.from_json(body)
     except ValueError:
         raise RequestError(ErrorCode.INVALID_REQUEST, "body is not valid JSON") from None
-    document, passed = split(document, names)
-    schema = ToolChatRequest if "tools" in names else ChatRequest
+    names = parameters(settings.engine_pass)
+    document, passed = split(document, names, supported(chat_format))
+    if "tools" not in names:
+        check_messages(document, chat_format)
+    schema = PassedChatRequest if "tools" in names else ChatRequest
     try:
         fields = schema.model_validate(document, strict=True)
     except ValidationError as error:
@@ -162,7 +187,7 @@ def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, A
         raise _invalid("stream_options needs stream: true; set it, or leave stream_options out")
     if fields.top_logprobs and not fields.logprobs:
         raise _invalid("top_logprobs needs logprobs: true; set it, or leave top_logprobs out", "top_logprobs")
-    if fields.ignore_eos and (fields.response_format or fields.structured_outputs):
+    if fields.ignore_eos and must_match(fields):
         raise _invalid("ignore_eos goes on after the end that a format asks for; leave it out", "ignore_eos")
     if None not in (fields.max_tokens, fields.max_completion_tokens):
         raise _invalid(
@@ -171,7 +196,8 @@ def _parse(body: bytes, names: frozenset[str]) -> tuple[ChatRequest, dict[str, A
     most = fields.max_tokens or fields.max_completion_tokens
     if most is not None and (fields.min_tokens or 0) > most:
         raise _invalid(f"min_tokens is {fields.min_tokens}; the limit is max_tokens, {most}", "min_tokens")
-    return fields, passed
+    check_tools(fields, settings)
+    return ChatBody.of(fields, passed, chat_format)
 
 
 def _parts(index: int, message: ChatMessage) -> tuple[Role, tuple[Part, ...]]:
@@ -197,34 +223,6 @@ def _part(part: TextPart | ImagePart | VideoPart | VideoUrlPart, place: str) -> 
             ImageReference.from_url(url, f"{place}.video.{number}") for number, url in enumerate(part.video)
         )
     )
-
-
-def _sampling(body: ChatBody, defaults: GenerationDefaults, settings: Settings) -> Sampling:
-    fields = body.fields
-    return Sampling(
-        max_tokens=defaults.max_tokens if body.max_tokens is None else body.max_tokens,
-        temperature=defaults.temperature if fields.temperature is None else fields.temperature,
-        top_p=1.0 if fields.top_p is None else fields.top_p,
-        top_k=fields.top_k or 0,
-        seed=fields.seed,
-        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
-        repetition_penalty=1.0 if fields.repetition_penalty is None else fields.repetition_penalty,
-        presence_penalty=fields.presence_penalty or 0.0,
-        frequency_penalty=fields.frequency_penalty or 0.0,
-        logit_bias=tuple((int(token), bias) for token, bias in (fields.logit_bias or {}).items()),
-        min_p=fields.min_p or 0.0,
-        min_tokens=fields.min_tokens or 0,
-        ignore_eos=bool(fields.ignore_eos),
-        top_logprobs=(fields.top_logprobs or 0) if fields.logprobs else None,
-        grammar=grammar_of(fields.response_format, fields.structured_outputs, settings),
-    )
-
-
-def _seeded(sampling: Sampling, index: int) -> Sampling:
-    """For the `index`th answer: the seed that is so much higher, if there is one that matters."""
-    if sampling.seed is None or sampling.temperature == 0:
-        return sampling
-    return replace(sampling, seed=(sampling.seed + index + 2**63) % 2**64 - 2**63)
 
 
 def _invalid(message: str, field: str = "stream_options") -> RequestError:

@@ -1,7 +1,8 @@
 """Parameters of OpenAI's API that this server does not support.
 
 Each is refused by name, unless its value asks for the default behavior: an answer that silently ignores part
-of the request is worse than none. Another engine gets those that CAPSTAN_ENGINE_PASS names.
+of the request is worse than none. Another engine gets those that CAPSTAN_ENGINE_PASS names, and a model whose
+chat template has tools or reasoning takes the parameters about them.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from service.errors import ErrorCode, RequestError
 # Parameter -> values that change nothing. So does null, which the official client sends at times.
 UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "audio": (),
+    "chat_template_kwargs": ({},),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "metadata": ({},),
@@ -33,9 +35,14 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
 }
 
 
-def split(body: Any, passed: frozenset[str]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401 - any JSON document
+def split(
+    body: Any,  # noqa: ANN401 - any JSON document
+    passed: frozenset[str],
+    supported: frozenset[str] = frozenset(),
+) -> tuple[Any, dict[str, Any]]:
     """The body without unsupported parameters that change nothing, and the parameters named in `passed`.
 
+    `supported` are parameters that this model supports.
     Raises RequestError with `unsupported_parameter` for an unsupported one that changes something.
     """
     if not isinstance(body, dict):
@@ -43,7 +50,7 @@ def split(body: Any, passed: frozenset[str]) -> tuple[Any, dict[str, Any]]:  # n
     kept = {name: value for name, value in body.items() if value is not None}
     given = {name: kept.pop(name) for name in passed & kept.keys()}
     for name, neutral in UNSUPPORTED.items():
-        if name not in kept:
+        if name not in kept or name in supported:
             continue
         if not any(_same(kept[name], value) for value in neutral):
             raise RequestError(

@@ -14,9 +14,11 @@ from service.api.bodies.chat import ChatBody, engine_requests, read_chat_body
 from service.api.openapi.operations import CHAT
 from service.api.request_state import RequestState, state_of
 from service.api.routes.answers import gathered
+from service.api.routes.choices import ChoiceDeltas, end_reason, message_of
 from service.api.routes.event_stream import AnswerStream, EventStream, event
 from service.api.routes.request_route import RequestRoute
-from service.api.schemas.completion import AnswerMessage, ChatCompletion, ChatUsage, Choice, ChoiceLogprobs
+from service.api.schemas.completion import ChatCompletion, ChatUsage, Choice, ChoiceLogprobs
+from service.engine.answer_parser import AnswerFormat
 from service.engine.protocol import Handle
 from service.engine.request import Completion
 from service.errors import RequestError
@@ -43,7 +45,13 @@ async def create_chat_completion(request: Request) -> Response:
     charge(request, images=body.image_count, model=model, answers=body.answers)
     handles = backend.engine.submit_all(await engine_requests(body, backend, state))
     state.ask(handles, images=body.image_count)
-    answers = Answers(state, backend, images=body.image_count, logprobs=bool(body.fields.logprobs))
+    answers = Answers(
+        state,
+        backend,
+        images=body.image_count,
+        logprobs=bool(body.fields.logprobs),
+        answer_format=body.answer_format,
+    )
     try:
         forwarded = [handle for handle in handles if isinstance(handle, ForwardedRequest)]
         if forwarded:
@@ -80,10 +88,19 @@ def _with_chat_field(error: RequestError, body: ChatBody) -> RequestError:
 class Answers:
     """The answers to one request, whole or in chunks that share an `id`."""
 
-    def __init__(self, state: RequestState, backend: Backend, *, images: int, logprobs: bool) -> None:
+    def __init__(
+        self,
+        state: RequestState,
+        backend: Backend,
+        *,
+        images: int,
+        logprobs: bool,
+        answer_format: AnswerFormat,
+    ) -> None:
         self.state = state
         self.images = images
         self.logprobs = logprobs
+        self.answer_format = answer_format
         self.request_id = state.request_id
         self.id = f"chatcmpl-{self.request_id}"
         self.created = int(time())
@@ -92,14 +109,15 @@ class Answers:
     def whole(self, completions: Sequence[Completion]) -> ChatCompletion:
         """The answers as one document."""
         self._note(enumerate(completions))
+        messages = [message_of(completion.text, self.answer_format) for completion in completions]
         choices = [
             Choice(
                 index=index,
-                message=AnswerMessage(content=completion.text),
+                message=message,
                 logprobs=ChoiceLogprobs.of(completion.logprobs) if self.logprobs else None,
-                finish_reason=completion.finish_reason.value,
+                finish_reason=end_reason(completion.finish_reason, calls=bool(message.tool_calls)),
             )
-            for index, completion in enumerate(completions)
+            for index, (message, completion) in enumerate(zip(messages, completions, strict=True))
         ]
         return ChatCompletion(
             id=self.id,
@@ -136,15 +154,16 @@ class Answers:
 
     async def events(self, text: AnswerStream[str], *, include_usage: bool) -> AsyncIterator[bytes]:
         """The answers as server-sent events, each a `ChatChunk`."""
+        deltas = [ChoiceDeltas(self.answer_format) for _ in text.handles]
         for index in range(len(text.handles)):
             yield self._chunk(index, {"role": "assistant", "content": ""})
         async for index, piece in text:
-            handle = text.handles[index]
-            if piece is not None:
-                yield self._chunk(index, {"content": piece}, logprobs=self._new_logprobs(handle))
-            elif handle.completion is not None:
+            handle, choice = text.handles[index], deltas[index]
+            for delta in choice.finish() if piece is None else choice.feed(piece):
+                yield self._chunk(index, delta, logprobs=self._new_logprobs(handle))
+            if piece is None and handle.completion is not None:
                 self._note([(index, handle.completion)])
-                reason = handle.completion.finish_reason.value
+                reason = end_reason(handle.completion.finish_reason, calls=choice.calls > 0)
                 yield self._chunk(index, {}, reason, logprobs=self._new_logprobs(handle))
         for last in self._end(text.handles, include_usage=include_usage):
             yield last
@@ -167,7 +186,7 @@ class Answers:
     def _chunk(
         self,
         index: int,
-        delta: dict[str, str],
+        delta: dict[str, Any],
         finish_reason: str | None = None,
         logprobs: dict[str, Any] | None = None,
     ) -> bytes:

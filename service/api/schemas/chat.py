@@ -4,55 +4,23 @@ Source: OpenAI's API reference, "Create chat completion". Its other parameters a
 ignored; see `service.api.bodies.unsupported`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.content import STRICT, TextContent, UserContent
+from service.api.schemas.content import STRICT
 from service.api.schemas.images import EXAMPLE_IMAGE
+from service.api.schemas.messages import ChatMessage
 from service.api.schemas.structured import ResponseFormat, StructuredOutputs
+from service.api.schemas.tools import MOST_TOOLS, Tool, ToolChoice
 
 
-def _without_nulls(values: Any) -> Any:  # noqa: ANN401 - whatever the body holds
-    """A response that the official client sends back as history has nulls for the fields without a value."""
-    if isinstance(values, dict):
-        return {key: value for key, value in values.items() if value is not None}
-    return values
-
-
-class Message(BaseModel):
-    """The base of all messages."""
+class TemplateOptions(BaseModel):
+    """Variables of the model's chat template."""
 
     model_config = STRICT
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:  # noqa: ANN401 - as above
-        return _without_nulls(values)
-
-
-class SystemMessage(Message):
-    """Instructions that precede the conversation; `developer` is the newer name of the role."""
-
-    role: Literal["system", "developer"]
-    content: TextContent
-
-
-class UserMessage(Message):
-    """What the user says, with images and videos."""
-
-    role: Literal["user"]
-    content: UserContent
-
-
-class AssistantMessage(Message):
-    """What the model answered earlier."""
-
-    role: Literal["assistant"]
-    content: TextContent
-
-
-ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
+    enable_thinking: Annotated[bool | None, Field(description="Whether the model reasons first.")] = None
 
 
 class StreamOptions(BaseModel):
@@ -173,6 +141,24 @@ class ChatRequest(BaseModel):
     ] = None
     structured_outputs: Annotated[
         StructuredOutputs | None, Field(description="vLLM's extension: what the answer must match.")
+    ] = None
+    tools: Annotated[
+        list[Tool] | None,
+        Field(
+            max_length=MOST_TOOLS,
+            description="What the model may call, if its chat template has tools; otherwise refused.",
+        ),
+    ] = None
+    tool_choice: Annotated[
+        ToolChoice | None,
+        Field(description="Whether a tool is called; `required` or a tool makes sure that one is."),
+    ] = None
+    parallel_tool_calls: Annotated[
+        bool | None, Field(description="False: the answer is over after its first tool call.")
+    ] = None
+    chat_template_kwargs: Annotated[
+        TemplateOptions | None,
+        Field(description="vLLM's extension, if the model's chat template has the variable."),
     ] = None
     n: Annotated[
         int | None,

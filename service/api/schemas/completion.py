@@ -4,11 +4,18 @@ Source: OpenAI's API reference, "The chat completion object" and "The chat compl
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.schemas.tools import ToolCall
 from service.engine.request import SpelledLogprobs
+
+EndReason = Literal["stop", "length", "tool_calls"]
+
+
+def _missing(value: object) -> bool:
+    return value is None
 
 
 class ChatUsage(BaseModel):
@@ -24,10 +31,16 @@ class ChatUsage(BaseModel):
 
 
 class AnswerMessage(BaseModel):
-    """The model's answer."""
+    """The model's answer.
+
+    `content` is null if there is nothing besides tool calls or reasoning. The fields of those are left out
+    where there are none.
+    """
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
+    reasoning_content: Annotated[str | None, Field(exclude_if=_missing)] = None
+    tool_calls: Annotated[list[ToolCall] | None, Field(exclude_if=_missing)] = None
     refusal: None = None
 
 
@@ -73,7 +86,7 @@ class Choice(BaseModel):
     index: int = 0
     message: AnswerMessage
     logprobs: ChoiceLogprobs | None = None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: EndReason
 
 
 class ChatCompletion(BaseModel):
@@ -120,11 +133,19 @@ class ChatCompletion(BaseModel):
     request_id: str
 
 
+class DeltaToolCall(ToolCall):
+    """A whole tool call, the `index`th of an answer."""
+
+    index: int
+
+
 class Delta(BaseModel):
     """The next piece of an answer."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[DeltaToolCall] | None = None
 
 
 class ChunkChoice(BaseModel):
@@ -133,7 +154,7 @@ class ChunkChoice(BaseModel):
     index: int = 0
     delta: Delta
     logprobs: ChoiceLogprobs | None = None
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: EndReason | None = None
 
 
 class ChatChunk(BaseModel):

@@ -1,47 +1,74 @@
-"""Messages about tools, which are taken where another engine has tools (CAPSTAN_ENGINE_PASS).
+"""Tools that a model may call, and its calls.
 
 Source: OpenAI's API reference, "Create chat completion".
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.schemas.chat import ChatRequest, Message, SystemMessage, UserMessage
-from service.api.schemas.content import TextContent
+STRICT = ConfigDict(extra="forbid")
+MOST_TOOLS = 128
 
-
-class ToolMessage(Message):
-    """The result of a tool call."""
-
-    role: Literal["tool"]
-    content: TextContent
-    tool_call_id: Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
-class CallingMessage(Message):
-    """An earlier answer, with its tool calls and what the model thought."""
+class Function(BaseModel):
+    """A function of the client. Whether arguments match depends on `tool_choice`, not on `strict`."""
 
-    role: Literal["assistant"]
-    content: TextContent | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
+    model_config = STRICT
 
-
-class ToolChatRequest(ChatRequest):
-    """A conversation that may contain tool calls and their results."""
-
-    messages: Annotated[  # type: ignore[assignment]  # wider, and only read
-        list[
-            Annotated[SystemMessage | UserMessage | CallingMessage | ToolMessage, Field(discriminator="role")]
-        ],
-        Field(min_length=1),
-    ]
+    name: Name
+    description: str | None = None
+    parameters: Annotated[
+        dict[str, Any] | None, Field(description="A JSON schema of the arguments. Default: there are none.")
+    ] = None
+    strict: bool | None = None
 
 
-def passed_fields(message: Message) -> dict[str, Any]:
-    """The fields of a message that another engine gets as they are."""
-    if not isinstance(message, (ToolMessage, CallingMessage)):
-        return {}
-    return message.model_dump(exclude={"role", "content"}, exclude_none=True)
+class Tool(BaseModel):
+    """What the model may call."""
+
+    model_config = STRICT
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(BaseModel):
+    """The name of a function."""
+
+    model_config = STRICT
+
+    name: Name
+
+
+class NamedTool(BaseModel):
+    """The tool that has to be called."""
+
+    model_config = STRICT
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedTool
+
+
+class CalledFunction(BaseModel):
+    """The function that was called; `arguments` is a JSON object as text."""
+
+    model_config = STRICT
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call by the model."""
+
+    model_config = STRICT
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction

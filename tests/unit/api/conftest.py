@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from service.api.application import create_application
 from service.api.backend import Backend
+from service.engine.chat_format import ChatFormat
 from service.engine.engine import Engine
 from service.engine.request import Completion, FinishReason, Request, Timings, Usage
 from service.errors import CapstanError, ErrorCode, RequestError
@@ -33,6 +34,8 @@ class StubEngine:
     full: bool = False
     cancelled: bool = False
     completion: Completion | None = None
+    finished: Completion = FINISHED
+    chat_format: ChatFormat = field(default_factory=ChatFormat)
     broken_off: Usage | None = None
 
     def submit(self, request: Request) -> "StubEngine":
@@ -46,14 +49,14 @@ class StubEngine:
     async def result(self) -> Completion:
         if self.failure:
             raise self.failure
-        return FINISHED
+        return self.finished
 
     async def stream(self) -> AsyncIterator[str]:
-        for index, word in enumerate(FINISHED.text.split(" ")):
+        for index, word in enumerate(self.finished.text.split(" ")):
             if self.failure and index >= self.failure_after:
                 raise self.failure
             yield f"{word} "
-        self.completion = FINISHED
+        self.completion = self.finished
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -75,6 +78,7 @@ class StubEngine:
             slots=64,
             context_length=4096,
             startup_seconds={"read": 1.5},
+            chat_format=self.chat_format,
         )
 
 
