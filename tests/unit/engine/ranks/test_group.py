@@ -70,7 +70,7 @@ def gone(pid: int) -> bool:
 
 async def one_in_progress(engine: Engine, number: signal.Signals, pid: int) -> str:
     """Send a signal while a request is being answered; how that ends."""
-    handle = engine.submit(ask("?", max_tokens=3000, stop=("\0",), temperature=2.0, seed=1))
+    handle = engine.submit(ask("?", max_tokens=3000, stop=("\0",), ignore_eos=True, temperature=2.0, seed=1))
     stream = handle.stream()
     await anext(stream)
     os.kill(pid, number)
