@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from tests.support.checkpoints import CHAT_TEMPLATE, SMALL_TEXT, make_tokenizer
+from tests.support.families.family import VISION
 
 FAMILIES = ("llava_onevision", "idefics3", "qwen2_5_vl")
 
@@ -17,14 +18,6 @@ FAMILY_SPECIAL = (
     *(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)),
 )
 
-SMALL_VISION = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 28,
-    "patch_size": 14,
-}
 PLACEHOLDERS = {
     "llava_onevision": "<image>",
     "idefics3": "<image>",
@@ -85,7 +78,7 @@ def _model(family: str, tokenizer: Any) -> Any:
     if family == "llava_onevision":
         return transformers.LlavaOnevisionForConditionalGeneration(
             transformers.LlavaOnevisionConfig(
-                vision_config=SMALL_VISION | {"model_type": "siglip_vision_model", "vision_use_head": False},
+                vision_config=VISION | {"model_type": "siglip_vision_model", "vision_use_head": False},
                 text_config=text | {"model_type": "qwen2"},
                 image_token_id=ids["<image>"],
                 video_token_id=ids["<video>"],
@@ -98,7 +91,7 @@ def _model(family: str, tokenizer: Any) -> Any:
     if family == "idefics3":
         return transformers.Idefics3ForConditionalGeneration(
             transformers.Idefics3Config(
-                vision_config=SMALL_VISION,
+                vision_config=VISION,
                 text_config=text | {"model_type": "llama"},
                 image_token_id=ids["<image>"],
                 scale_factor=2,

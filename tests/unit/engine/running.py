@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from service.engine.pixels import normaliser_of, pixels
 from service.engine.ranks.thread import ThreadRank
 from service.engine.request import Completion, Content, EncodedImage, EncodedVideo, Request, Sampling, Turn
 from service.media.decode import ImageDecoder, ImageLimits, LocalDecoder
+from service.media.tiles import TileSpec
 from service.settings import EMBEDDED_MODEL
 from training.shapes import draw, random_scene
 
@@ -54,6 +55,18 @@ def running(
         yield engine
     finally:
         engine.close(10)
+
+
+@dataclass(frozen=True)
+class CountingDecoder(LocalDecoder):
+    """A decoder that notes in `decoded` the files it was given."""
+
+    decoded: list[bytes] = field(default_factory=list)
+
+    def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
+        """Note the file, and cut it."""
+        self.decoded.append(data)
+        return super().cut(data, spec)
 
 
 def picture(seed: int, width: int = 112, height: int = 112) -> EncodedImage:

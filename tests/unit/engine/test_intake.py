@@ -11,6 +11,7 @@ from service.engine.request import EncodedImage
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.tiles import TileSpec
 from tests.unit.engine.running import (
+    CountingDecoder,
     answer,
     ask,
     by_generate,
@@ -25,17 +26,11 @@ from tests.unit.engine.running import (
 @pytest.mark.slow
 def test_a_known_image_is_not_decoded_again() -> None:
     """Asked again about the same image, the same or something else, the engine needs no pixels of it."""
-    decoded = list[bytes]()
-
-    class Counting(LocalDecoder):
-        def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-            decoded.append(data)
-            return super().cut(data, spec)
-
-    with running(decoder=Counting(ImageLimits())) as engine:
+    decoder = CountingDecoder(ImageLimits())
+    with running(decoder=decoder) as engine:
         texts = [answer(engine, ask(picture(1), words))[0].text for words in ("?", "?", "What is it?")]
         (both,) = answer(engine, ask(picture(2), "What is it?", picture(1)))
-    assert decoded == [picture(1).data, picture(2).data]
+    assert decoder.decoded == [picture(1).data, picture(2).data]
     assert texts[0] == texts[1]
     assert texts[2] == by_generate(embedded(), ask(picture(1), "What is it?"))
     assert both.text == by_generate(embedded(), ask(picture(2), "What is it?", picture(1)))

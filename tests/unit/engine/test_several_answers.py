@@ -5,15 +5,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 
 from service.engine.engine import Engine
 from service.engine.request import Completion, Request
 from service.errors import ErrorCode, RequestError
-from service.media.decode import ImageLimits, LocalDecoder
-from service.media.tiles import TileSpec
-from tests.unit.engine.running import DEADLINE_SECONDS, answer, ask, picture, until, without_stops
+from service.media.decode import ImageLimits
+from tests.unit.engine.running import (
+    DEADLINE_SECONDS,
+    CountingDecoder,
+    answer,
+    ask,
+    picture,
+    until,
+    without_stops,
+)
 from tests.unit.engine.running import running as running_engine
 
 running = partial(running_engine, page_tokens=16)
@@ -45,19 +51,13 @@ def test_each_answer_equals_that_of_a_request_by_itself() -> None:
 
 def test_the_prompt_and_its_image_are_computed_once() -> None:
     """The image is decoded once, and all but the last page of the prompt is read once and then shared."""
-    decoded = list[bytes]()
-
-    class Counting(LocalDecoder):
-        def cut(self, data: bytes, spec: TileSpec) -> np.ndarray:
-            decoded.append(data)
-            return super().cut(data, spec)
-
-    with running(decoder=Counting(ImageLimits())) as engine:
+    decoder = CountingDecoder(ImageLimits())
+    with running(decoder=decoder) as engine:
         found = answers(engine, seeded(4))
         stats = engine.stats()
     tokens = found[0].usage.prompt_tokens
     shared = (tokens - 1) // 16 * 16
-    assert len(decoded) == 1
+    assert len(decoder.decoded) == 1
     assert (stats.feature_misses, stats.feature_hits) == (1, 3)
     assert stats.prefix_tokens == 3 * shared
     assert stats.prefill_tokens == tokens + 3 * (tokens - shared)
