@@ -63,19 +63,19 @@ class _Step:
         softcap: float | None = None,
         last: bool = False,
     ) -> torch.Tensor:
-        keys, values = self.cache.keys[layer], self.cache.values[layer]
-        channels, both = key.shape[-1], torch.cat((key, value), -2)  # [S, 2K, D]
-        self.cache.cells[layer].view(-1, channels).index_copy_(0, self.places, both.view(-1, channels))
+        cells, channels = self.cache.cells[layer], key.shape[-1]
+        both = torch.cat((key, value), -2)  # [S, 2K, D]
+        cells.view(-1, channels).index_copy_(0, self.places, both.view(-1, channels))
         plain = self.batch.visible is None and softcap is None
         if plain and (window is None or max(self.batch.lengths) <= window):
             plan = self._plan(last)
         else:
             plan = self._masked_plan(window, softcap, last)
         if len(plan) == 1:
-            return plan[0][1](query, keys, values, key, value, scale)
+            return plan[0][1](query, cells, key, value, scale)
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
         for rows, attend in plan:
-            out[rows] = attend(query[rows], keys, values, key, value, scale)
+            out[rows] = attend(query[rows], cells, key, value, scale)
         return out
 
     def _plan(self, last: bool) -> list[Part]:

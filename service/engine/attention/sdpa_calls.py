@@ -30,8 +30,7 @@ class FreshPrompts:
     def __call__(
         self,
         query: torch.Tensor,
-        keys: torch.Tensor,  # noqa: ARG002 - the new ones are all there are
-        values: torch.Tensor,  # noqa: ARG002
+        cells: torch.Tensor,  # noqa: ARG002 - the new ones are all there are
         key: torch.Tensor,
         value: torch.Tensor,
         scale: float | None,
@@ -58,34 +57,25 @@ class PageRows:
         first, count, length = min(pages), max(pages) - min(pages) + 1, max(lengths)
         if len(pages) > 1:
             length = min(size, -(-length // LENGTH_STEP) * LENGTH_STEP)
-        self.gathered = count > SPARSEST * len(pages)
+        self.copied = page_rows(pages, cache).ravel() if count > SPARSEST * len(pages) else None
+        self.count = count if self.copied is None else len(pages)
+        order = [page - first for page in pages] if self.copied is None else list(range(len(pages)))
         token = heads * channels
-        if self.gathered:
-            self.shape, self.begin = (-1, heads, size, channels), 0
-            order = list(range(len(pages)))
-            self.pages = torch.tensor(pages, device=device)
-        else:
-            self.shape, self.begin = (count, heads, length, channels), 2 * first * size * token
-            order = [page - first for page in pages]
-        self.length = length
+        self.shape = (self.count, heads, length, channels)
         self.strides = (2 * size * token, size * channels, channels, 1)
-        self.rows = (
-            None if order == list(range(count)) or self.gathered else torch.tensor(order, device=device)
-        )
-        self.count = len(pages) if self.gathered else count
+        self.begin = (2 * first * size * token, (2 * first + 1) * size * token)
+        self.rows = None if order == list(range(self.count)) else torch.tensor(order, device=device)
         self.mask: torch.Tensor | None = None
         if self.count > len(pages) or min(lengths) < length:
             ends = np.ones(self.count, np.int64)
             ends[order] = lengths
             seen = cache.ends[:, :length].index_select(0, torch.from_numpy(ends).to(device))  # [R, L]
             self.mask = seen[:, None, None]  # [R, 1, 1, L]
-        self.heads = heads
 
     def __call__(
         self,
         query: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
+        cells: torch.Tensor,
         key: torch.Tensor,  # noqa: ARG002 - it is cached
         value: torch.Tensor,  # noqa: ARG002
         scale: float | None,
@@ -95,18 +85,21 @@ class PageRows:
         if self.rows is not None:
             query = query.new_zeros(self.count, *shape[1:]).index_copy_(0, self.rows, query)  # [R, A, D]
         # The query heads that share a key head stand as queries of one head.
-        query = query.reshape(self.count, self.heads, -1, shape[-1])  # [R, K, G, D]
+        query = query.reshape(self.count, self.shape[1], -1, shape[-1])  # [R, K, G, D]
+        keys, values = self._read(cells)
         out = scaled_dot_product_attention(
-            query, self._view(keys), self._view(values), attn_mask=self.mask, scale=scale
+            query, keys, values, attn_mask=self.mask, scale=scale
         )  # [R, K, G, D]
         out = out.reshape(self.count, *shape[1:])
         return out if self.rows is None else out.index_select(0, self.rows)
 
-    def _view(self, cells: torch.Tensor) -> torch.Tensor:
-        """[R, K, L, D]."""
-        if self.gathered:
-            return cells[self.pages, :, : self.length]
-        return cells.as_strided(self.shape, self.strides, cells.storage_offset() + self.begin)
+    def _read(self, cells: torch.Tensor) -> list[torch.Tensor]:
+        """Keys and values, each [R, K, L, D]."""
+        if self.copied is None:
+            return [cells.as_strided(self.shape, self.strides, begin) for begin in self.begin]
+        count, heads, length, channels = self.shape
+        both = copied(cells, self.copied, length).view(count, 2 * heads, length, channels)
+        return [both[:, :heads], both[:, heads:]]
 
 
 class CachedSequence:
@@ -116,22 +109,22 @@ class CachedSequence:
         self, cache: Cache, batch: Batch, i: int, mask: torch.Tensor | None, softcap: float | None = None
     ) -> None:
         self.length, self.mask, self.softcap = batch.lengths[i], mask, softcap
-        self.page_tokens, self.heads = cache.page_tokens, cache.shape.heads
-        pages = batch.pages[i][: -(-self.length // self.page_tokens)]
+        self.heads = cache.shape.heads
+        pages = batch.pages[i][: -(-self.length // cache.page_tokens)]
         self.page = pages[0]
-        self.pages = torch.tensor(pages, device=cache.shape.device) if len(pages) > 1 else None
+        # By head, then by page, so that the pages of a head are one after the other in the copy.
+        self.copied = page_rows(pages, cache).T.ravel() if len(pages) > 1 else None
 
     def __call__(
         self,
         query: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
+        cells: torch.Tensor,
         key: torch.Tensor,  # noqa: ARG002 - it is cached
         value: torch.Tensor,  # noqa: ARG002
         scale: float | None,
     ) -> torch.Tensor:
         """Attend with the new tokens' queries [S, A, D], or with the last one's: as many out."""
-        keys, values = self._read(keys), self._read(values)  # each [K, L, D]
+        keys, values = self._read(cells).split(self.heads)  # each [K, L, D]
         if self.softcap is not None and self.mask is not None:
             return _capped(query, keys, values, self.mask, self.softcap, scale)
         if len(query) == 1 and self.mask is None:
@@ -148,10 +141,26 @@ class CachedSequence:
         return out[0].transpose(0, 1)
 
     def _read(self, cells: torch.Tensor) -> torch.Tensor:
-        """[K, L, D]."""
-        if self.pages is None:
+        """Keys, then values: [2K, L, D]."""
+        if self.copied is None:
             return cells[self.page, :, : self.length]
-        return cells[self.pages].transpose(0, 1).flatten(1, 2)[:, : self.length]
+        whole = copied(cells, self.copied, cells.shape[2])
+        return whole.view(2 * self.heads, -1, cells.shape[3])[:, : self.length]
+
+
+def page_rows(pages: Sequence[int], cache: Cache) -> torch.Tensor:
+    """Where the heads of pages are among those of all pages: [pages, 2K]."""
+    heads = 2 * cache.shape.heads
+    rows = np.array(pages)[:, None] * heads + np.arange(heads)
+    return torch.from_numpy(rows).to(cache.shape.device)
+
+
+def copied(cells: torch.Tensor, rows: torch.Tensor, length: int) -> torch.Tensor:
+    """The first `length` tokens of heads of pages [N], one after the other: [N, length * D].
+
+    Selecting rows of a matrix takes a quarter of the time that indexing the cells [pages, 2K, L, D] does.
+    """
+    return cells.flatten(2).flatten(0, 1)[:, : length * cells.shape[3]].index_select(0, rows)
 
 
 def _capped(
