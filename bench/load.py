@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 from bench.random_checkpoint import SMALL, ModelShape, write
-from service.engine.checkpoint.load import load
+from service.checkpoint.load import load
 from service.settings import EMBEDDED_MODEL
 
 GIBIBYTE = 2**30

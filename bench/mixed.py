@@ -13,9 +13,9 @@ from bench.engine import running, whole
 from bench.figures import Answer, Figures
 from bench.http import TIMEOUT, asker
 from bench.workload import MAX_TOKENS, PROMPT, Sample, samples
-from service.engine.checkpoint.load import load
-from service.engine.engine import Engine
-from service.engine.request import EncodedImage, Request, Sampling, Turn
+from service.checkpoint.load import load
+from service.native.engine import Engine
+from service.protocol.request import EncodedImage, Request, Sampling, Turn
 from service.settings import EMBEDDED_MODEL
 
 SHORT = 16

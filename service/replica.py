@@ -13,7 +13,6 @@ from service.api.application import create_application
 from service.api.auth.middleware import Authenticator
 from service.api.backend import Backend
 from service.api.bodies.images import image_limits
-from service.engine.protocol import ServingEngine
 from service.external.start import external_engine
 from service.generation_defaults import GenerationDefaults
 from service.media.decode import ImageDecoder, LocalDecoder
@@ -23,7 +22,8 @@ from service.media.sandbox.worker import Bounds
 from service.media.url_policy import HostRule, UrlRules
 from service.metrics.phases import Phases
 from service.metrics.telemetry import Telemetry
-from service.native import native_engine
+from service.native.start import native_engine
+from service.protocol.engine import ServingEngine
 from service.settings import Settings
 
 logger = logging.getLogger("capstan.replica")

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast
 
-from service.engine.pixels import Normaliser, pixels
+from service.engine.runner.pixels import Normaliser, pixels
 from service.media.tiles import TileSpec, cut
 from training.checkpoint import MAX_TILES, MEAN, STD, TILE, TOKENS_PER_TILE
 from training.prompts import random_prompt

@@ -28,7 +28,7 @@ class Captioner:
         from service.api.bodies.images import image_limits  # noqa: PLC0415 - only the actor has to import it
         from service.media.sandbox.pool import DecodePool  # noqa: PLC0415
         from service.media.sandbox.worker import Bounds  # noqa: PLC0415
-        from service.native import native_engine  # noqa: PLC0415
+        from service.native.start import native_engine  # noqa: PLC0415
 
         settings = Settings().for_resources(cpus=cpus, gpus=gpus)
         bounds = Bounds(image_limits(settings), settings.decode_timeout)
@@ -52,7 +52,7 @@ class Captioner:
 
     async def caption(self, file: bytes) -> dict[str, str]:
         """A row's columns; those that do not apply are empty."""
-        from service.engine.request import EncodedImage, Request, Sampling, Turn  # noqa: PLC0415 - as above
+        from service.protocol.request import EncodedImage, Request, Sampling, Turn  # noqa: PLC0415 - as above
 
         defaults = self.defaults
         request = Request(

@@ -5,10 +5,10 @@ from time import time
 
 from fastapi import Request
 
-from service.engine.protocol import ServingEngine
 from service.generation_defaults import GenerationDefaults
 from service.media.fetch import Fetcher
 from service.metrics.telemetry import Telemetry
+from service.protocol.engine import ServingEngine
 from service.settings import Settings
 
 

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.auth.middleware import Authenticator
 from service.api.errors import error_body, error_headers
 from service.api.middleware.request_log import HEADER, request_id_of
-from service.engine.protocol import ServingEngine
 from service.errors import ERRORS, RequestError
 from service.metrics.record import GENERATING, RequestRecord
+from service.protocol.engine import ServingEngine
 
 logger = logging.getLogger("capstan.access")
 

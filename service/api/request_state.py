@@ -6,11 +6,11 @@ from time import monotonic
 
 from starlette.types import Scope
 
-from service.engine.protocol import Handle
-from service.engine.request import Completion, Usage
 from service.errors import ErrorCode, Refusal, RequestError
 from service.metrics.record import Fetch
 from service.metrics.tracing import Trace
+from service.protocol.engine import Handle
+from service.protocol.request import Completion, Usage
 
 STATE = "capstan"
 

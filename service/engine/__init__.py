@@ -1,1 +1,1 @@
-"""The engine: from conversations to text on the devices of one replica. Knows neither Ray nor HTTP."""
+"""What the ranks of a model do: step after step, choose tokens of sequences, compute them and sample."""

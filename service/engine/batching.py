@@ -11,13 +11,13 @@ import torch
 from service.engine.executor import Executor
 from service.engine.lookup import PromptLookup
 from service.engine.pages import PageTable, page_hashes
-from service.engine.request import TokenLogprobs
 from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.sampler import NOT_A_TOKEN, generator_of, sample
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
-from service.engine.stats import RankStats
 from service.errors import EngineStopped
+from service.protocol.request import TokenLogprobs
+from service.protocol.stats import RankStats
 
 logger = logging.getLogger("capstan.engine")
 

@@ -22,7 +22,7 @@ from service.engine.ranks.messages import (
     ToPeer,
 )
 from service.engine.ranks.sequences import sequence_of
-from service.engine.runner.protocol import Runner
+from service.engine.runner.runner import Runner
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
 from service.errors import EngineStopped

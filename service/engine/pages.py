@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-PAGE_TOKENS = 256
+from service.engine_options import PAGE_TOKENS
 
 
 def page_hashes(tokens: Sequence[int], content: object, page_tokens: int) -> list[bytes]:

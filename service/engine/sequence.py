@@ -12,8 +12,8 @@ import torch
 from llguidance import LLMatcher
 
 from service.engine.lookup import PromptLookup
-from service.engine.prompt.reading import Positions, Sight
-from service.engine.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
+from service.prompt.reading import Positions, Sight
+from service.protocol.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
 
 logger = logging.getLogger("capstan.engine")
 

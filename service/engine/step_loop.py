@@ -12,8 +12,8 @@ from collections import deque
 
 import torch
 
+from service.device import memory
 from service.engine.batching import Batcher
-from service.engine.device import memory
 from service.engine.executor import LeadingExecutor
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import (
@@ -28,11 +28,11 @@ from service.engine.ranks.messages import (
     ToRank,
 )
 from service.engine.ranks.sequences import sequence_of
-from service.engine.request import TokenLogprobs
-from service.engine.sampling.grammar import Grammars
 from service.engine.sequence import Sequence
-from service.engine.stats import RankStats, StepCounters
 from service.errors import EngineStopped, RequestError
+from service.prompt.grammar import Grammars
+from service.protocol.request import TokenLogprobs
+from service.protocol.stats import RankStats, StepCounters
 
 logger = logging.getLogger("capstan.engine")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.engine.request import Completion, FinishReason, Timings, Usage
+from service.protocol.request import Completion, FinishReason, Timings, Usage
 
 # Of a choice; the rest is the other server's own.
 KEPT = ("index", "message", "delta", "logprobs", "finish_reason", "stop_reason")

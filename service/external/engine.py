@@ -9,9 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.engine.admission import Places
-from service.engine.request import Request
-from service.engine.stats import EngineDescription, EngineStats
 from service.errors import EngineStopped, ErrorCode, RequestError
 from service.external.address import Address
 from service.external.fair_slots import FairSlots
@@ -19,6 +16,9 @@ from service.external.forwarded_request import ForwardedRequest
 from service.external.forwarder import Forwarder
 from service.external.process import ServerProcess
 from service.media.tiles import Tiling
+from service.protocol.admission import Places
+from service.protocol.request import Request
+from service.protocol.stats import EngineDescription, EngineStats
 
 logger = logging.getLogger("capstan.engine")
 
@@ -77,11 +77,11 @@ class ExternalEngine:
             self._process.end()
 
     def submit(self, request: Request) -> ForwardedRequest:
-        """See `service.engine.protocol.ServingEngine`."""
+        """See `service.protocol.engine.ServingEngine`."""
         return self.submit_all((request,))[0]
 
     def submit_all(self, requests: Sequence[Request]) -> list[ForwardedRequest]:
-        """See `service.engine.protocol.ServingEngine`. The other server gets each by itself."""
+        """See `service.protocol.engine.ServingEngine`. The other server gets each by itself."""
         if self._closing.is_set():
             raise RequestError(ErrorCode.NOT_READY, "the server is shutting down; try again")
         client = requests[0].client
@@ -91,7 +91,7 @@ class ExternalEngine:
         return [ForwardedRequest(one, self._forwarder, self._slots, self._end) for one in requests]
 
     def check_admission(self, client: str) -> None:
-        """See `service.engine.protocol.ServingEngine`."""
+        """See `service.protocol.engine.ServingEngine`."""
         self._check_admission(client, 1)
 
     def check(self) -> None:
@@ -108,7 +108,7 @@ class ExternalEngine:
             raise EngineStopped("the engine's server has answered nothing for the whole time of a request")
 
     def describe(self) -> EngineDescription:
-        """See `service.engine.protocol.ServingEngine`."""
+        """See `service.protocol.engine.ServingEngine`."""
         return self._description
 
     def tiling(self) -> Tiling | None:
@@ -116,7 +116,7 @@ class ExternalEngine:
         return None
 
     def stats(self) -> EngineStats:
-        """See `service.engine.protocol.ServingEngine`; tokens are counted when a request ends."""
+        """See `service.protocol.engine.ServingEngine`; tokens are counted when a request ends."""
         taken, free = self._held.total(), self._slots.free
         return EngineStats(
             waiting=self._slots.waiting,

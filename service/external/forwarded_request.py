@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import aiohttp
 
-from service.engine.request import Completion, FinishReason, Request, SpelledLogprobs, Timings, Usage
 from service.external import refusals
 from service.external.answers import Chunk, NonsenseError, Whole, chunk, document, whole
 from service.external.event_lines import EventTooLong, event_data
 from service.external.fair_slots import FairSlots
 from service.external.forwarder import Forwarder
+from service.protocol.request import Completion, FinishReason, Request, SpelledLogprobs, Timings, Usage
 
 DONE = b"[DONE]"
 
@@ -45,11 +45,11 @@ class ForwardedRequest:
         self._response: aiohttp.ClientResponse | None = None
 
     async def result(self) -> Completion:
-        """See `service.engine.protocol.Handle`."""
+        """See `service.protocol.engine.Handle`."""
         return (await self.whole()).completion
 
     async def stream(self) -> AsyncIterator[str]:
-        """See `service.engine.protocol.Handle`."""
+        """See `service.protocol.engine.Handle`."""
         async with aclosing(self.chunks()) as chunks:
             async for piece in chunks:
                 if piece.text:
@@ -92,7 +92,7 @@ class ForwardedRequest:
         return []
 
     def cancel(self) -> None:
-        """See `service.engine.protocol.Handle`. The other server sees its connection end."""
+        """See `service.protocol.engine.Handle`. The other server sees its connection end."""
         self._end(asyncio.CancelledError())
 
     async def _open(self, *, stream: bool) -> aiohttp.ClientResponse:

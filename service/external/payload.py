@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from service.engine.request import EncodedImage, EncodedVideo, Grammar, Request, Turn
 from service.media.decode import ImageDecoder
+from service.protocol.request import EncodedImage, EncodedVideo, Grammar, Request, Turn
 
 
 def has_images(request: Request) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.engine.stats import EngineDescription
 from service.errors import EngineStopped, StartupError
 from service.external.address import Address, free_port
 from service.external.engine import ExternalEngine, WatchOptions
@@ -18,6 +17,7 @@ from service.external.forwarder import Forwarder
 from service.external.payload import PayloadBuilder
 from service.external.process import ServerProcess, arguments, placeholders
 from service.media.decode import ImageDecoder
+from service.protocol.stats import EngineDescription
 from service.settings import Settings
 
 logger = logging.getLogger("capstan.engine")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from service.engine.request import Completion, Usage
 from service.errors import ErrorCode, Refusal
+from service.protocol.request import Completion, Usage
 
 # What the metrics call the requests that no client of the API makes on purpose.
 OTHER = "other"

@@ -8,13 +8,13 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 import service
-from service.engine.protocol import ServingEngine
-from service.engine.request import Completion
-from service.engine.stats import EngineStats
 from service.errors import ErrorCode, Refusal
 from service.metrics import definitions as names
 from service.metrics.definitions import Definition
 from service.metrics.record import UNCOUNTED, RequestRecord
+from service.protocol.engine import ServingEngine
+from service.protocol.request import Completion
+from service.protocol.stats import EngineStats
 
 # Refusals whose code says which limit it was.
 UNSPECIFIC = (ErrorCode.INVALID_API_KEY, ErrorCode.MODEL_FORBIDDEN, ErrorCode.NOT_READY)

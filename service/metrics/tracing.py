@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import service
-from service.engine.trace_context import TRACE_HEADERS
 from service.errors import StartupError
 from service.metrics.record import RequestRecord
+from service.protocol.trace_context import TRACE_HEADERS
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor

@@ -9,7 +9,7 @@ from PIL import Image
 from bench.gpu_profile import card_of, shares
 from bench.random_checkpoint import SMALL, write
 from bench.tile_load import Load, loads, photos, prompt
-from service.engine.checkpoint.load import load
+from service.checkpoint.load import load
 from service.media.tiles import TileSpec, tile_count
 
 

@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.application import create_application
 from service.api.backend import Backend
-from service.engine.engine import Engine
 from service.media.fetch import Fetcher, FetchOptions
 from service.media.tiles import TileSpec, Tiling
 from service.metrics.telemetry import Telemetry
+from service.native.engine import Engine
 from service.settings import Settings
 from tests.support.server import free_port
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.checkpoint import source
+from service.checkpoint import source
 from service.errors import CheckpointError
 from tests.chart.rendering import CHART
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from k8s.cli import main
-from service.engine.request import Completion, FinishReason, Timings, Usage
 from service.errors import ErrorCode
 from service.metrics.ledger import Ledger
 from service.metrics.record import RequestRecord
+from service.protocol.request import Completion, FinishReason, Timings, Usage
 
 ANSWER = Completion("a red circle", FinishReason.STOP, Usage(60, 5, 9), Timings(0, 0, 0, 0, 0, 1.8, 9))
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from service.engine.attention.backend import LayerAttention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
-from service.engine.attention.protocol import LayerAttention
 from service.engine.attention.sdpa import SdpaAttention
-from service.engine.prompt.reading import Positions, Sight, causal
 from service.engine.runner.transformers_runner import PackedForward
+from service.prompt.reading import Positions, Sight, causal
 from tests.support.families.family import IMAGE, Prompt
 
 PAGE_TOKENS = 4

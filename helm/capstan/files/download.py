@@ -30,7 +30,7 @@ def mark(model: dict[str, str]) -> Path:
 
 def fetch(models: list[dict[str, str]]) -> None:
     """Download the models that the cache lacks. Raises CheckpointError if the hub or the disk refuses."""
-    from service.engine.checkpoint.source import locate  # noqa: PLC0415 - `wait` needs no torch
+    from service.checkpoint.source import locate  # noqa: PLC0415 - `wait` needs no torch
 
     for number, model in enumerate(models, start=1):
         done = mark(model)

@@ -19,10 +19,10 @@ from service.api.bodies.validation import (
 from service.api.request_state import RequestState
 from service.api.schemas.caption import CaptionRequest, SamplingParams
 from service.api.schemas.images import SOURCES, ImageSource
-from service.engine.request import EncodedImage, EncodedVideo, Sampling, Turn
-from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
 from service.media.decode import too_many_bytes
+from service.protocol.request import EncodedImage, EncodedVideo, Sampling, Turn
+from service.protocol.request import Request as EngineRequest
 from service.settings import Settings
 
 LISTS = ("images", "frames")

@@ -35,12 +35,12 @@ from service.api.schemas.chat import ChatRequest
 from service.api.schemas.content import ImagePart, TextPart, VideoPart, VideoUrlPart
 from service.api.schemas.messages import ChatMessage
 from service.api.schemas.passed import PassedChatRequest
-from service.engine.answer_parser import AnswerFormat
-from service.engine.chat_format import ChatFormat
-from service.engine.request import Content, EncodedVideo, Role, Turn
-from service.engine.request import Request as EngineRequest
 from service.errors import ErrorCode, RequestError
 from service.passed_parameters import parameters
+from service.prompt.answer_parser import AnswerFormat
+from service.protocol.chat_format import ChatFormat
+from service.protocol.request import Content, EncodedVideo, Role, Turn
+from service.protocol.request import Request as EngineRequest
 from service.settings import Settings
 
 ROLES: dict[str, Role] = {

@@ -9,10 +9,10 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from service.api.backend import Backend
 from service.api.request_state import RequestState
-from service.engine.request import EncodedImage, EncodedVideo
 from service.errors import ErrorCode, RequestError
 from service.media.decode import ImageLimits
 from service.media.sources import decode_base64, read_path
+from service.protocol.request import EncodedImage, EncodedVideo
 from service.settings import MOST_FRAMES, Settings
 
 Data = TypeVar("Data", str, bytes)

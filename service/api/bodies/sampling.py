@@ -5,8 +5,8 @@ from dataclasses import replace
 from service.api.bodies.structured import grammar_of
 from service.api.bodies.tools import calls_grammar
 from service.api.schemas.chat import ChatRequest
-from service.engine.request import Sampling
 from service.generation_defaults import GenerationDefaults
+from service.protocol.request import Sampling
 from service.settings import Settings
 
 

@@ -11,8 +11,8 @@ from service.api.schemas.structured import (
     ResponseFormat,
     StructuredOutputs,
 )
-from service.engine.request import Grammar
 from service.errors import ErrorCode, RequestError
+from service.protocol.request import Grammar
 from service.settings import Settings
 
 ANY_OBJECT = {"type": "object"}

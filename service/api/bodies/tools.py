@@ -12,10 +12,10 @@ from service.api.schemas.chat import ChatRequest
 from service.api.schemas.messages import AssistantMessage, Message
 from service.api.schemas.structured import TextFormat
 from service.api.schemas.tools import NamedTool
-from service.engine.answer_parser import AnswerFormat
-from service.engine.chat_format import ChatFormat
-from service.engine.request import Grammar
 from service.errors import ErrorCode, RequestError
+from service.prompt.answer_parser import AnswerFormat
+from service.protocol.chat_format import ChatFormat
+from service.protocol.request import Grammar
 from service.settings import Settings
 
 TOOL_PARAMETERS = frozenset(("tools", "tool_choice", "parallel_tool_calls"))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from service.engine.protocol import Handle
+from service.protocol.engine import Handle
 
 T = TypeVar("T")
 

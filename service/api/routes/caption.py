@@ -22,8 +22,8 @@ from service.api.schemas.caption import (
     CaptionResponse,
     Usage,
 )
-from service.engine.request import Completion
 from service.errors import ErrorCode, RequestError
+from service.protocol.request import Completion
 
 router = APIRouter(tags=["captions"], route_class=RequestRoute)
 

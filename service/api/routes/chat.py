@@ -18,12 +18,12 @@ from service.api.routes.choices import ChoiceDeltas, end_reason, message_of
 from service.api.routes.event_stream import AnswerStream, EventStream, event
 from service.api.routes.request_route import RequestRoute
 from service.api.schemas.completion import ChatCompletion, ChatUsage, Choice, ChoiceLogprobs
-from service.engine.answer_parser import AnswerFormat
-from service.engine.protocol import Handle
-from service.engine.request import Completion
 from service.errors import RequestError
 from service.external.answers import Chunk, Whole
 from service.external.forwarded_request import ForwardedRequest
+from service.prompt.answer_parser import AnswerFormat
+from service.protocol.engine import Handle
+from service.protocol.request import Completion
 
 router = APIRouter(tags=["chat"], route_class=RequestRoute)
 

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from service.api.schemas.completion import AnswerMessage, EndReason
 from service.api.schemas.tools import CalledFunction, ToolCall
-from service.engine.answer_parser import AnswerFormat, AnswerParser, Call, Content, Event, Reasoning
-from service.engine.request import FinishReason
+from service.prompt.answer_parser import AnswerFormat, AnswerParser, Call, Content, Event, Reasoning
+from service.protocol.request import FinishReason
 
 
 def message_of(text: str, answer_format: AnswerFormat) -> AnswerMessage:

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from service.api.errors import error_body, internal_error
 from service.api.request_state import state_of
 from service.api.routes.answers import cancel, merged
-from service.engine.protocol import Handle
 from service.errors import RequestError
+from service.protocol.engine import Handle
 
 logger = logging.getLogger("capstan.api")
 

@@ -7,7 +7,7 @@ from pydantic_core import from_json
 
 from service.api.schemas.errors import ErrorDetail
 from service.api.schemas.images import EXAMPLE_IMAGE, ImageField, ImageSource, PathField, UrlField
-from service.engine.request import Usage as EngineUsage
+from service.protocol.request import Usage as EngineUsage
 
 
 def _parsed(schema: object) -> object:

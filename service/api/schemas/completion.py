@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.schemas.tools import ToolCall
-from service.engine.request import SpelledLogprobs
+from service.protocol.request import SpelledLogprobs
 
 EndReason = Literal["stop", "length", "tool_calls"]
 

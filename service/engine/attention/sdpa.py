@@ -14,9 +14,9 @@ from itertools import accumulate, pairwise
 import numpy as np
 import torch
 
+from service.engine.attention.backend import LayerAttention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache
-from service.engine.attention.protocol import LayerAttention
 from service.engine.attention.sdpa_calls import (
     CachedSequence,
     FreshPrompts,

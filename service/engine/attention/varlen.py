@@ -8,9 +8,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.varlen import varlen_attn, varlen_attn_out
 
+from service.engine.attention.backend import LayerAttention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache
-from service.engine.attention.protocol import LayerAttention
 
 
 def flash_serves(device: torch.device, dtype: torch.dtype) -> bool:

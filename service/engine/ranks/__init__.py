@@ -1,1 +1,1 @@
-"""The processes of a model, one for each GPU, and what they and the replica send each other."""
+"""The program of a rank, and what it and the replica send each other."""

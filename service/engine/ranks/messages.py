@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.engine.options import EngineOptions, Quantization, RequestedDevice, RequestedDtype
-from service.engine.outline import Outline
-from service.engine.prompt.reading import Positions, Sight
 from service.engine.ranks.shared_memory import Region
-from service.engine.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
-from service.engine.stats import EngineDescription, RankStats
+from service.engine_options import EngineOptions, Quantization, RequestedDevice, RequestedDtype
 from service.errors import StartupError
+from service.prompt.outline import Outline
+from service.prompt.reading import Positions, Sight
+from service.protocol.request import FinishReason, RankTimeline, Sampling, TokenLogprobs
+from service.protocol.stats import EngineDescription, RankStats
 
 
 @dataclass(frozen=True)

@@ -20,21 +20,21 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.tensor import DTensor
 
-from service.engine.checkpoint.load import load_planned, plan
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.checkpoint.outline import outline_of
-from service.engine.device import pick
+from service.checkpoint.load import load_planned, plan
+from service.checkpoint.loaded import LoadedModel
+from service.checkpoint.outline import outline_of
+from service.checkpoint.quantization import weights_of
+from service.device import pick
 from service.engine.executor import Leader, LeadingExecutor, Peer, follow
-from service.engine.options import EngineOptions
-from service.engine.quantization import weights_of
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.division import refuse_indivisible
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
 from service.engine.runner.choose import choose, executor
-from service.engine.sampling.grammar import Grammars
-from service.engine.stats import EngineDescription
 from service.engine.step_loop import StepLoop
+from service.engine_options import EngineOptions
 from service.errors import StartupError
+from service.prompt.grammar import Grammars
+from service.protocol.stats import EngineDescription
 
 logger = logging.getLogger("capstan.engine")
 

@@ -7,22 +7,22 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from service.checkpoint.loaded import LoadedModel
+from service.checkpoint.progress import timed
+from service.device import free_bytes
 from service.engine.attention.varlen import flash_serves
 from service.engine.batching import Batcher, ContinuousBatcher
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.checkpoint.progress import timed
-from service.engine.device import free_bytes
 from service.engine.executor import Executor, LeadingExecutor, LocalExecutor, Peer
 from service.engine.features import FeatureShape, FeatureStore
-from service.engine.options import EngineOptions
-from service.engine.pages import PAGE_TOKENS, PageTable
+from service.engine.pages import PageTable
 from service.engine.runner import fused
 from service.engine.runner.generate import GenerateBatcher
 from service.engine.runner.graphs import CudaGraph
 from service.engine.runner.memory import plan_cache, run_worst_step
-from service.engine.runner.protocol import Runner
+from service.engine.runner.runner import Runner
 from service.engine.runner.transformers_runner import TransformersRunner
 from service.engine.scheduler import Scheduler
+from service.engine_options import PAGE_TOKENS, EngineOptions
 from service.errors import DeviceError
 
 LEAST_CONTEXT = PAGE_TOKENS

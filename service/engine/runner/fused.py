@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from service.checkpoint.loaded import LoadedModel
+from service.engine.attention.backend import Attention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache
-from service.engine.attention.protocol import Attention
 from service.engine.attention.sdpa import SdpaAttention
 from service.engine.attention.varlen import VarlenAttention, flash_serves
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pixels import joined, normaliser_of
 from service.engine.runner.graphs import DecodeGraphs, Record
 from service.engine.runner.language_model import LanguageModel
 from service.engine.runner.packing import batch_of, features_of, in_order, like_with_like, tokens_of
+from service.engine.runner.pixels import joined, normaliser_of
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
 from service.errors import DeviceError

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pixels import normaliser_of, pixels
-from service.engine.request import TokenLogprobs
+from service.checkpoint.loaded import LoadedModel
+from service.engine.runner.pixels import normaliser_of, pixels
 from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.sampler import generator_of, sample
 from service.engine.sequence import Sequence
-from service.engine.stats import RankStats
+from service.protocol.request import TokenLogprobs
+from service.protocol.stats import RankStats
 
 logger = logging.getLogger("capstan.engine")
 

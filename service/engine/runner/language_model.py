@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch.nn.functional import silu
 
+from service.engine.attention.backend import LayerAttention
 from service.engine.attention.cache import CacheShape
-from service.engine.attention.protocol import LayerAttention
+from service.engine.runner.layers import Linear, Norm, fuse, local, norm
 from service.engine.runner.tensor_parallel import embedding, row_parallel
 from service.engine.runner.tensor_parallel import head as head_of
-from service.engine.runner.weights import Linear, Norm, fuse, local, norm
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.inputs import DecodedTurn
-from service.engine.options import EngineOptions
-from service.engine.pages import PAGE_TOKENS
-from service.engine.prompt.prompt_reader import PromptReader
-from service.engine.request import Sampling
-from service.engine.runner.protocol import Runner
+from service.checkpoint.loaded import LoadedModel
+from service.engine.runner.runner import Runner
 from service.engine.sampling.sampler import generator_of, sample
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
+from service.engine_options import PAGE_TOKENS, EngineOptions
 from service.errors import DeviceError, RequestError
 from service.media.tiles import Tiling
+from service.prompt.inputs import DecodedTurn
+from service.prompt.prompt_reader import PromptReader
+from service.protocol.request import Sampling
 
 # What a process takes of a GPU beyond torch's allocator: its context, the libraries' own, recorded steps.
 OVERHEAD_BYTES = 2**30

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, PreTrainedConfig
 
-from service.engine.attention.protocol import LayerAttention
+from service.engine.attention.backend import LayerAttention
 
 NAME = "capstan_paged"
 

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import ModelOutput
 
-from service.engine.prompt.prompt_reader import PromptReader
 from service.errors import CheckpointError
+from service.prompt.prompt_reader import PromptReader
 
 # What image encoders give. Of these a model's forward reads the pooled and the deepstack features alone.
 ENCODER_FIELDS = frozenset(

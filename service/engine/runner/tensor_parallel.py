@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor, Shard
 
-from service.engine.quantization import QuantizedLinear
-from service.engine.runner.weights import Embedding, Linear, linear, local
+from service.checkpoint.quantization import QuantizedLinear
+from service.engine.runner.layers import Embedding, Linear, linear, local
 
 
 def sharded(tensor: torch.Tensor, dimension: int) -> bool:

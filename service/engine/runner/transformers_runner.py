@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from service.checkpoint.loaded import LoadedModel
+from service.engine.attention.backend import Attention, LayerAttention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
-from service.engine.attention.protocol import Attention, LayerAttention
 from service.engine.attention.sdpa import SdpaAttention
 from service.engine.attention.varlen import VarlenAttention, flash_serves
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.pixels import joined, normaliser_of, pixels
-from service.engine.prompt.reading import causal
 from service.engine.runner.attention_shape import context_limit, observe
 from service.engine.runner.model_attention import attending
 from service.engine.runner.model_prompt import ModelPrompts
 from service.engine.runner.packing import batch_of, features_of, in_order, like_with_like, tokens_of
+from service.engine.runner.pixels import joined, normaliser_of, pixels
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
+from service.prompt.reading import causal
 
 
 class PackedForward:

@@ -8,8 +8,8 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.nn.functional import linear as product
 
 from service.engine.attention.varlen import attend_to_all, flash_serves
-from service.engine.pixels import Normaliser
-from service.engine.runner.weights import Linear, Norm, fuse, linear, norm
+from service.engine.runner.layers import Linear, Norm, fuse, linear, norm
+from service.engine.runner.pixels import Normaliser
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections import abc
 
 import torch
 
-from service.engine.request import TokenLogprobs
 from service.engine.sequence import Sequence
+from service.protocol.request import TokenLogprobs
 
 # OpenAI's number for a probability of almost zero; JSON has no infinity.
 LEAST = -9999.0

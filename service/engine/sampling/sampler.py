@@ -13,9 +13,9 @@ from random import Random
 import torch
 from torch.nn.functional import pad
 
-from service.engine.request import Sampling
 from service.engine.sampling.adjustments import adjust
 from service.engine.sequence import Sequence
+from service.protocol.request import Sampling
 
 NOT_A_TOKEN = -1
 

@@ -10,12 +10,12 @@ from fastapi.testclient import TestClient
 
 from service.api.application import create_application
 from service.api.backend import Backend
-from service.engine.chat_format import ChatFormat
-from service.engine.engine import Engine
-from service.engine.request import Completion, FinishReason, Request, Timings, Usage
 from service.errors import CapstanError, ErrorCode, RequestError
 from service.media.fetch import Fetcher
 from service.metrics.telemetry import Telemetry
+from service.native.engine import Engine
+from service.protocol.chat_format import ChatFormat
+from service.protocol.request import Completion, FinishReason, Request, Timings, Usage
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"

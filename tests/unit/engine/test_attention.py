@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from service.engine.attention import varlen
+from service.engine.attention.backend import Attention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
-from service.engine.attention.protocol import Attention
 from service.engine.attention.sdpa import SdpaAttention
 from service.engine.attention.varlen import VarlenAttention, attend_to_all
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.engine.checkpoint.load import load
-from service.engine.checkpoint.loaded import LoadedModel
+from service.checkpoint.load import load
+from service.checkpoint.loaded import LoadedModel
 from tests.support.other_checkpoints import FAMILIES, make_other
-from tests.unit.engine.running import by_generate, running
+from tests.support.running import by_generate, running
 from tests.unit.engine.test_runners import at_any_time, some_requests
 
 

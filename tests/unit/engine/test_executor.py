@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from service.engine.checkpoint.load import load
+from service.checkpoint.load import load
 from service.engine.executor import Executor, FromPeer, LeadingExecutor, LocalExecutor, ToPeer, follow
 from service.engine.features import FeatureStore
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Add, StepFailed
 from service.engine.ranks.sequences import sequence_of
-from service.engine.request import Sampling
 from service.engine.runner.fused import FusedRunner
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
 from service.errors import EngineStopped
+from service.protocol.request import Sampling
 from service.settings import EMBEDDED_MODEL
 
 PROMPT = np.arange(10, 20, dtype=np.int32)

@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 
-from service.engine.engine import Engine
-from service.engine.request import FinishReason, Sampling
 from service.engine.runner.generate import GenerateBatcher
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
-from tests.unit.engine.running import (
+from service.native.engine import Engine
+from service.protocol.request import FinishReason, Sampling
+from tests.support.running import (
     answer,
     ask,
     by_generate,
@@ -21,7 +21,7 @@ from tests.unit.engine.running import (
     until,
     without_stops,
 )
-from tests.unit.engine.running import running as running_engine
+from tests.support.running import running as running_engine
 
 running = partial(running_engine, runner="generate")
 

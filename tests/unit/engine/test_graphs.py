@@ -9,13 +9,13 @@ import torch
 from service.engine.attention import varlen
 from service.engine.attention.cache import Cache
 from service.engine.attention.varlen import VarlenAttention
-from service.engine.request import Sampling
 from service.engine.runner.fused import FusedRunner
 from service.engine.runner.graphs import Record, sizes
 from service.engine.scheduler import Chunk
 from service.engine.sequence import Sequence
 from service.errors import DeviceError
-from tests.unit.engine.running import embedded
+from service.protocol.request import Sampling
+from tests.support.running import embedded
 from tests.unit.engine.test_attention import slow_varlen
 
 PAGE_TOKENS = 8

@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from service.engine.engine import Engine
-from service.engine.request import Sampling, SpelledLogprobs
 from service.engine.sampling.logprobs import LEAST, logprobs
 from service.engine.sequence import Sequence
-from tests.unit.engine.running import answer, ask, embedded, picture, running
+from service.native.engine import Engine
+from service.protocol.request import Sampling, SpelledLogprobs
+from tests.support.running import answer, ask, embedded, picture, running
 
 
 def test_logprobs_are_those_of_the_model() -> None:

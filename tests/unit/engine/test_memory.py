@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from service.engine.options import EngineOptions
 from service.engine.runner.fused import FusedRunner
 from service.engine.runner.memory import OVERHEAD_BYTES, most_tiles, plan_cache, run_worst_step
 from service.engine.scheduler import Chunk
+from service.engine_options import EngineOptions
 from service.errors import DeviceError
-from tests.unit.engine.running import embedded
+from tests.support.running import embedded
 
 GIB = 2**30
 DEVICE = torch.device("cuda", 0)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from service.engine.engine import Engine
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError
-from tests.unit.engine.running import (
+from service.native.engine import Engine
+from tests.support.running import (
     answer,
     ask,
     by_generate,
@@ -20,7 +20,7 @@ from tests.unit.engine.running import (
     until,
     without_stops,
 )
-from tests.unit.engine.running import running as running_engine
+from tests.support.running import running as running_engine
 
 running = partial(running_engine, page_tokens=16)
 

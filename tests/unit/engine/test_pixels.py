@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision import transforms
 
-from service.engine.pixels import Normaliser, joined, pixels
+from service.engine.runner.pixels import Normaliser, joined, pixels
 from service.media.tiles import IMAGENET_MEAN, IMAGENET_STD, Channels, TileSpec
 
 CPU = torch.device("cpu")

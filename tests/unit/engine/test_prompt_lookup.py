@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from service.engine.batching import ContinuousBatcher
 from service.engine.lookup import PromptLookup
-from service.engine.options import RunnerName
 from service.engine.pages import PageTable
-from service.engine.request import FinishReason, Request, Sampling
 from service.engine.runner.fused import FusedRunner
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
-from tests.unit.engine.running import answer, ask, embedded, mixed_requests, picture, running, without_stops
+from service.engine_options import RunnerName
+from service.protocol.request import FinishReason, Request, Sampling
+from tests.support.running import answer, ask, embedded, mixed_requests, picture, running, without_stops
 
 VOCABULARY = 23
 PAGE_TOKENS = 4

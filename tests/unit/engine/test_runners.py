@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from service.engine.checkpoint.load import load
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.engine import Engine
-from service.engine.pixels import joined, normaliser_of, pixels
-from service.engine.request import Request, Sampling, Turn
+from service.checkpoint.load import load
+from service.checkpoint.loaded import LoadedModel
 from service.engine.runner import fused
+from service.engine.runner.pixels import joined, normaliser_of, pixels
 from service.engine.runner.vision import Vision
+from service.native.engine import Engine
+from service.protocol.request import Request, Sampling, Turn
 from tests.support.checkpoints import make_internvl
-from tests.unit.engine.running import answer, ask, by_generate, picture, running
+from tests.support.running import answer, ask, by_generate, picture, running
 
 pytestmark = pytest.mark.slow
 

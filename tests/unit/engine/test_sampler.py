@@ -12,7 +12,6 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from service.engine.request import Sampling
 from service.engine.sampling.adjustments import adjust, penalize
 from service.engine.sampling.sampler import (
     CANDIDATES,
@@ -24,6 +23,7 @@ from service.engine.sampling.sampler import (
     sample,
 )
 from service.engine.sequence import Sequence
+from service.protocol.request import Sampling
 
 VOCABULARY = 50
 

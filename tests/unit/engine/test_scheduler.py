@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.pages import PageTable, page_hashes
-from service.engine.request import FinishReason, Sampling
 from service.engine.scheduler import Chunk, Scheduler
 from service.engine.sequence import Sequence
+from service.protocol.request import FinishReason, Sampling
 
 
 def sequence_of(prompt: int, limit: int = 1, first: int = 0) -> Sequence:

@@ -1,7 +1,7 @@
 """A sequence, token by token."""
 
-from service.engine.request import FinishReason, Sampling
 from service.engine.sequence import Sequence
+from service.protocol.request import FinishReason, Sampling
 
 STOP = frozenset({0})
 

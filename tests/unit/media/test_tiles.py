@@ -13,7 +13,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 from transformers import GotOcr2ImageProcessorPil
 
-from service.engine.pixels import Normaliser, pixels
+from service.engine.runner.pixels import Normaliser, pixels
 from service.media.tiles import (
     IMAGENET_MEAN,
     IMAGENET_STD,

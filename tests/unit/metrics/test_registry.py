@@ -6,13 +6,13 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.engine.protocol import ServingEngine
-from service.engine.request import Completion, FinishReason, Timings, Usage
-from service.engine.stats import EngineStats
 from service.errors import ErrorCode, Refusal
 from service.metrics.definitions import DEFINITIONS
 from service.metrics.record import Fetch, RequestRecord, route_of
 from service.metrics.registry import Metrics
+from service.protocol.engine import ServingEngine
+from service.protocol.request import Completion, FinishReason, Timings, Usage
+from service.protocol.stats import EngineStats
 
 TIMINGS = Timings(queue=0.5, preparation=0.25, ready=0.25, prefill=1.0, decode=2.0, compute=0.125, tokens=9)
 ANSWER = Completion("a red circle", FinishReason.STOP, Usage(60, 5, 9), TIMINGS)

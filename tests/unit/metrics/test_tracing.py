@@ -18,12 +18,12 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from service.api.middleware.request_log import RequestLogMiddleware
-from service.engine.trace_context import TRACE_HEADERS
 from service.errors import ErrorCode
 from service.metrics.record import Fetch
 from service.metrics.registry import Metrics
 from service.metrics.telemetry import Telemetry
 from service.metrics.tracing import Tracer
+from service.protocol.trace_context import TRACE_HEADERS
 from tests.unit.metrics.test_registry import ANSWER, record
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

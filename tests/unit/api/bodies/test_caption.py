@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.request import Grammar, Sampling
 from service.generation_defaults import DEFAULT_PROMPT
+from service.protocol.request import Grammar, Sampling
 from tests.unit.api.conftest import Connect, StubEngine, StubFetcher
 from tests.unit.api.routes.captions import BASE64, IMAGE, error, image_and_prompt
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from service.api.schemas.chat import ChatRequest
-from service.engine.request import EncodedImage, Grammar, Sampling, Turn
+from service.protocol.request import EncodedImage, Grammar, Sampling, Turn
 from tests.unit.api.conftest import StubEngine, StubFetcher
 from tests.unit.api.routes.chats import IMAGE, QUESTION, ask, image_part, refusal, text_part, user
 

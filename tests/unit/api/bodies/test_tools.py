@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.chat_format import ChatFormat
-from service.engine.request import Grammar
+from service.protocol.chat_format import ChatFormat
+from service.protocol.request import Grammar
 from tests.unit.api.conftest import StubEngine
 from tests.unit.api.routes.chats import QUESTION, ask, refusal
 

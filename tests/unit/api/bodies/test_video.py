@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.request import EncodedImage, EncodedVideo
+from service.protocol.request import EncodedImage, EncodedVideo
 from tests.unit.api.conftest import Connect, StubEngine, StubFetcher
 from tests.unit.api.routes.captions import BASE64, error
 from tests.unit.api.routes.chats import DATA_URL, IMAGE, ask, image_part, refusal, text_part, user

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from service.engine.request import EncodedImage
+from service.protocol.request import EncodedImage
 from tests.unit.api.conftest import StubEngine
 
 IMAGE = b"\x89PNG not looked at here"

@@ -6,8 +6,8 @@ import tempfile
 import pytest
 from fastapi.testclient import TestClient
 
-from service.engine.request import Sampling
 from service.errors import ErrorCode, RequestError
+from service.protocol.request import Sampling
 from tests.unit.api.conftest import CAPTION, Connect, StubEngine
 from tests.unit.api.routes.captions import BASE64, IMAGE, error, image_and_prompt
 

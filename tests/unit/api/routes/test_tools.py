@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from openai import AsyncOpenAI
 
 from service.api.schemas.completion import ChatChunk
-from service.engine.chat_format import ChatFormat
-from service.engine.request import FinishReason, Turn
+from service.protocol.chat_format import ChatFormat
+from service.protocol.request import FinishReason, Turn
 from tests.unit.api.conftest import FINISHED, Connect, StubEngine
 from tests.unit.api.routes.chats import QUESTION, ask
 

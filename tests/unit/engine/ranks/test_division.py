@@ -5,7 +5,7 @@ from transformers import PreTrainedConfig
 
 from service.engine.ranks.division import refuse_heads, refuse_indivisible
 from service.errors import DeviceError
-from service.native import refuse_missing
+from service.native.start import refuse_missing
 from tests.support.checkpoints import internvl_config, make_tokenizer
 
 

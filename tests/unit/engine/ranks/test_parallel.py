@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.checkpoint.load import load
-from service.engine.checkpoint.loaded import LoadedModel
-from service.engine.engine import Engine
-from service.engine.options import EngineOptions, RunnerName
+from service.checkpoint.load import load
+from service.checkpoint.loaded import LoadedModel
 from service.engine.ranks.messages import Failed
-from service.engine.ranks.process import RankProcess
-from service.engine.request import Grammar, Request
+from service.engine_options import EngineOptions, RunnerName
 from service.errors import DeviceError
 from service.media.decode import ImageLimits, LocalDecoder
-from service.native import native_engine
+from service.native.engine import Engine
+from service.native.rank_process import RankProcess
+from service.native.start import native_engine
+from service.protocol.request import Grammar, Request
 from service.settings import Settings
 from tests.support.checkpoints import make_internvl
-from tests.unit.engine.ranks.test_group import SETUP, check_until_it_raises, gone, processes
-from tests.unit.engine.running import answer, ask, by_generate, picture, running, until
+from tests.support.running import answer, ask, by_generate, picture, running, until
+from tests.unit.native.test_rank_group import SETUP, check_until_it_raises, gone, processes
 
 pytestmark = pytest.mark.slow
 

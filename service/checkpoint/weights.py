@@ -1,0 +1,140 @@
+"""A model with the weights of a checkpoint, or a refusal that names the first tensor that does not fit."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.distributed.configuration_utils import DistributedConfig
+from transformers.utils import logging as library_logging
+
+from service.checkpoint.files import StoredTensor, WeightFiles
+from service.checkpoint.progress import Progress
+from service.errors import CheckpointError
+
+SHOWN = 3
+# Computed from the configuration; old checkpoints hold them nevertheless.
+DERIVED = ("rotary_emb.inv_freq", "position_ids")
+
+
+class CountedTensor:
+    """A stored tensor that is read when it is indexed, as transformers' threads do, and counted as read.
+
+    A whole one is read straight into the memory of the parameter, or into pinned memory for a GPU.
+    """
+
+    def __init__(self, stored: StoredTensor, progress: Progress, *, pinned: bool) -> None:
+        self._stored = stored
+        self._progress = progress
+        self._pinned = pinned
+
+    def __getitem__(self, index: object) -> torch.Tensor:
+        tensor = self._stored.read(pinned=self._pinned) if index is ... else self._stored.view[index]
+        self._progress.add(tensor.numel() * self._stored.item_bytes)
+        return tensor
+
+    def get_shape(self) -> list[int]:
+        """The whole shape, which decides what part of the tensor a shard reads."""
+        return list(self._stored.shape)
+
+
+def load_weights(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    files: WeightFiles,
+    *,
+    generation: GenerationConfig | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: str,
+    shards: int = 1,
+) -> PreTrainedModel:
+    """Build a model and read its weights straight onto the device, tensor by tensor.
+
+    With `shards` above 1, only this process' part of each: transformers divides the model as its tensor
+    parallel plan says and takes the device of this rank, which must be `device`.
+
+    Raises CheckpointError for a parameter without a tensor, a tensor without a parameter, or a wrong shape:
+    transformers only warns and fills in random numbers.
+    """
+    progress = Progress("read", files.stored_bytes)
+    pinned = device.type == "cuda"
+    state = {name: CountedTensor(one, progress, pinned=pinned) for name, one in files.tensors.items()}
+    with quiet():
+        try:
+            loaded: Any = model_class.from_pretrained(
+                None,
+                config=config,
+                state_dict=state,
+                generation_config=generation,
+                dtype=dtype,
+                attn_implementation=attention,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                device_map=None if device.type == "cpu" or shards > 1 else {"": device},
+                distributed_config=DistributedConfig(tp_size=shards, tp_plan="auto") if shards > 1 else None,
+            )
+        except (RuntimeError, ValueError, ImportError) as error:
+            raise CheckpointError(f"the model cannot be built from its config.json: {error}") from error
+    model, report = loaded
+    _refuse_misfits(report)
+    _refuse_twice(model, files)
+    built: PreTrainedModel = model.eval().requires_grad_(False)
+    return built
+
+
+def _refuse_misfits(report: dict[str, Any]) -> None:
+    """Raise where transformers would only warn. `report` is its output_loading_info."""
+    for name, found, wanted in sorted(report["mismatched_keys"]):
+        raise CheckpointError(
+            f"tensor {name} has shape {tuple(found)}, but config.json asks for {tuple(wanted)}; "
+            "use the weights and the config.json of one checkpoint"
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"checkpoint has no tensor for {_listed(missing)}, which would be left random; "
+            "copy all weight files again"
+        )
+    if unused := sorted(report["unexpected_keys"]):
+        raise CheckpointError(
+            f"checkpoint has a tensor {_listed(unused)} that the model has no place for; "
+            "use the config.json that belongs to the weights"
+        )
+    if report["error_msgs"]:
+        raise CheckpointError(f"weights cannot be loaded: {report['error_msgs'][0]}")
+
+
+def _refuse_twice(model: PreTrainedModel, files: WeightFiles) -> None:
+    """Raise where two tensors went to one parameter, which transformers does not even report.
+
+    Tied parameters count twice, since a checkpoint may hold both.
+    """
+    stored = sum(tensor.elements for name, tensor in files.tensors.items() if not name.endswith(DERIVED))
+    held = sum(tensor.numel() for tensor in model.state_dict().values())
+    if stored > held:
+        raise CheckpointError(
+            f"weight files hold {stored} numbers, but the model has {held}, so some tensors are there twice "
+            "under two names; copy all weight files again into an empty directory"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' own progress bars and warnings out of the log; errors still come through."""
+    library = logging.getLogger("transformers")
+    level, bars = library.level, library_logging.is_progress_bar_enabled()
+    library_logging.set_verbosity(logging.CRITICAL)
+    library_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library_logging.set_verbosity(level)
+        if bars:
+            library_logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Our own engine as the HTTP process sees it: requests, their answers, and the ranks that compute them."""

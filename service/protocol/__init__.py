@@ -1,0 +1,1 @@
+"""What the API and an engine say to each other, whichever engine it is. Imports no torch."""

@@ -1,0 +1,105 @@
+"""What an engine says about itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from service.protocol.chat_format import ChatFormat
+from service.protocol.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What an engine is: fixed once it has started.
+
+    `runner` is how the model is run, `slots` how many requests are decoded together, `context_length` the
+    tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size. An engine
+    of another `kind` is another server, which is named by `runner` and may not say the rest.
+    `startup_seconds` says how long each phase of the start took: download, read, place, profile, capture.
+    `chat_format` is that of the model; what another engine has is its own business.
+    """
+
+    runner: str
+    slots: int
+    context_length: int | None
+    cache_bytes: int
+    dtype: str | None
+    device: str | None
+    kind: Literal["native", "command", "url"] = "native"
+    startup_seconds: Mapping[str, float] = field(default_factory=dict)
+    chat_format: ChatFormat = field(default_factory=ChatFormat)
+
+
+@dataclass(frozen=True)
+class RankStats:
+    """What rank 0 has done and is doing; see `EngineStats`."""
+
+    waiting: int = 0
+    running: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    pages_used: int = 0
+    pages_free: int = 0
+    preempted: int = 0
+    prefix_tokens: int = 0
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine has done and is doing.
+
+    `waiting` and `running` count sequences; `finished`, `cancelled`, `failed` and `refused` requests by how
+    they ended, `shared` those that another's sequence answered; `prefill_tokens` and `decode_tokens` what the
+    model has read and written; hits and misses images. Pages are those of the key-value cache, `preempted`
+    counts sequences that lost theirs to older ones, and `prefix_tokens` tokens of prompts that were in the
+    cache already. `steps` of the model took `step_seconds` together and advanced `step_sequences` sequences,
+    one counted in each of its steps. Of `drafted_tokens`, guesses, `accepted_tokens` were right.
+    `memory_used` and `memory_total` are bytes of the GPU, 0 without one. `work` is None before anything was
+    computed.
+    """
+
+    waiting: int
+    running: int
+    finished: int
+    cancelled: int
+    failed: int
+    refused: int
+    shared: int
+    prefill_tokens: int
+    decode_tokens: int
+    feature_hits: int
+    feature_misses: int
+    feature_bytes: int
+    slots_free: int
+    pages_used: int = 0
+    pages_free: int = 0
+    preempted: int = 0
+    prefix_tokens: int = 0
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    memory_used: int = 0
+    memory_total: int = 0
+    work: Work | None = None
+
+
+@dataclass
+class StepCounters:
+    """Counts the steps of rank 0; see `EngineStats`."""
+
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+
+    def add(self, seconds: float, sequences: int) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.step_seconds += seconds
+        self.step_sequences += sequences
