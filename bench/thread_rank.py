@@ -4,8 +4,7 @@ import contextlib
 import threading
 from typing import TypeVar
 
-from service.checkpoint.loaded import LoadedModel
-from service.checkpoint.outline import outline_of
+from service.checkpoint.loaded import LoadedModel, outline_of
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Beat, Failed, FromRank, Progress, Ready, Stopped, ToRank
 from service.engine.ranks.program import prepare

@@ -1,4 +1,4 @@
-"""The device of a replica: one of the GPUs that Ray gave it, or the CPU.
+"""The device of a replica, one of the GPUs that Ray gave it or the CPU, what it computes in and what is free.
 
 Ray sets CUDA_VISIBLE_DEVICES for each replica, so index 0 is the first GPU of the replica, never the first
 of the machine. A fraction of a GPU looks like a whole one here; what others leave free on it bounds us.
@@ -10,8 +10,14 @@ from typing import Protocol
 
 import torch
 
-from service.engine_options import RequestedDevice, computes_on_cpu
+from service.engine_options import RequestedDevice, RequestedDtype, computes_on_cpu
 from service.errors import DeviceError
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 KIBIBYTE = 2**10
 # A cgroup of version 1 without a limit reports the largest page-aligned number that fits 63 bits.
@@ -63,6 +69,34 @@ def _no_gpu(requested: RequestedDevice, gpus: float) -> str:
         "device 'cuda' is set, but PyTorch sees 0 GPUs and Ray gave this replica 0; set num_gpus in "
         "ray_actor_options, check the NVIDIA driver of the node (nvidia-smi), or set CAPSTAN_DEVICE=cpu"
     )
+
+
+def dtype_on(requested: RequestedDtype, device: torch.device) -> torch.dtype:
+    """The number format on a device; "auto" is bfloat16 on a GPU and float32 on the CPU.
+
+    Raises DeviceError for a format that the device does not compute in.
+    """
+    if requested == "auto":
+        requested = "float32" if device.type == "cpu" else "bfloat16"
+    if requested not in DTYPES:
+        raise DeviceError(f"dtype {requested!r} is not known; use auto, {', '.join(DTYPES)}")
+    dtype = DTYPES[requested]
+    if device.type == "cpu" and dtype is torch.float16:
+        raise DeviceError("dtype float16 is not for the CPU; use float32, or bfloat16 for half the memory")
+    if device.type == "cuda" and dtype is torch.bfloat16 and not _has_bfloat16(device):
+        name = torch.cuda.get_device_name(device)
+        raise DeviceError(f"{name} does not compute in bfloat16; use dtype float16 or float32")
+    return dtype
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The format's name without the library's, such as "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def free_bytes(device: torch.device, *, cuda: Cuda = torch.cuda, root: Path = Path("/")) -> int:

@@ -9,7 +9,6 @@ from transformers import PreTrainedModel
 
 from service.checkpoint import json_file
 from service.checkpoint.adapter import read_adapter
-from service.checkpoint.dtype import choose, name_of
 from service.checkpoint.files import WeightFiles
 from service.checkpoint.internvl import plan_internvl
 from service.checkpoint.loaded import LoadedModel
@@ -21,7 +20,7 @@ from service.checkpoint.progress import size, timed
 from service.checkpoint.quantization import quantize_model, refuse_device, weights_of
 from service.checkpoint.source import locate
 from service.checkpoint.weights import load_weights
-from service.device import free_bytes
+from service.device import dtype_on, free_bytes, name_of
 from service.engine_options import Quantization, RequestedDtype
 from service.errors import CheckpointError, DeviceError
 
@@ -100,7 +99,7 @@ def load_planned(
 ) -> LoadedModel:
     """See `load`; `plan` is that of the checkpoint in `directory`."""
     start = time.monotonic()
-    precision = choose(dtype, device)
+    precision = dtype_on(dtype, device)
     if quantization is not None:
         refuse_device(quantization, device, precision)
     seconds: dict[str, float] = {}

@@ -1,12 +1,18 @@
 """A model that is in memory and checked, with everything that is needed to talk to it."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from service.checkpoint.plan import Plan
+from service.checkpoint.weights import quiet
+from service.prompt.detokenizer import quickest
 from service.prompt.inputs import InputBuilder
+from service.prompt.outline import Outline
+from service.prompt.prompt_reader import PromptReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +38,23 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     seconds: dict[str, float] = field(default_factory=dict, kw_only=True)
+
+
+def outline_of(model: Plan | LoadedModel) -> Outline:
+    """The outline of a model, whether its weights are there or not."""
+    if isinstance(model, Plan):
+        model_class, config = model.model_class, model.config
+    else:
+        model_class, config = type(model.model), model.model.config
+    return Outline(
+        inputs=model.inputs,
+        tokenizer=quickest(model.tokenizer),
+        stop_ids=model.stop_ids,
+        vocabulary_size=config.get_text_config().vocab_size,
+        hooks=None if model.architecture == "internvl" else partial(_hooks, model_class, config),
+    )
+
+
+def _hooks(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PromptReader:
+    with quiet(), torch.device("meta"):
+        return PromptReader(model_class(config))

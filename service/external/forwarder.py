@@ -14,8 +14,7 @@ from service.errors import ErrorCode, RequestError
 from service.external.address import Address
 from service.external.payload import Messages, PayloadBuilder, has_images
 from service.external.refusals import failure, refusal, unreachable
-from service.protocol.request import Request
-from service.protocol.trace_context import TRACE_HEADERS
+from service.protocol.request import TRACE_HEADERS, Request
 
 PATH = "/v1/chat/completions"
 HEADERS = {"content-type": "application/json"}

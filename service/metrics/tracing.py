@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import service
 from service.errors import StartupError
 from service.metrics.record import RequestRecord
-from service.protocol.trace_context import TRACE_HEADERS
+from service.protocol.request import TRACE_HEADERS
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor

@@ -5,9 +5,8 @@ import time
 
 from service.engine_options import EngineOptions
 from service.native.request_table import RequestTable
-from service.protocol.admission import queue_places
-from service.protocol.stats import RankStats
-from service.protocol.work import Totals, Work, WorkMeter
+from service.native.work_meter import Totals, WorkMeter
+from service.protocol.stats import RankStats, Work
 
 # How often the length is fitted to the speed.
 REFRESH_SECONDS = 0.25
@@ -42,3 +41,13 @@ class QueueLimit:
         """Do so if the last time is a while ago."""
         if time.monotonic() - self._refreshed > REFRESH_SECONDS:
             self.refresh(stats)
+
+
+def queue_places(work: Work | None, *, seconds: float, most: int) -> int:
+    """How many requests may wait: as many as take so many seconds, at least one and at most `most`.
+
+    As long as no request has been computed, `most`.
+    """
+    if work is None or work.request <= 0:
+        return most
+    return min(most, max(1, int(seconds / work.request)))

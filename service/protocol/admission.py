@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from service.errors import ErrorCode, Refusal, RequestError
-from service.protocol.work import Work
 
 # A client may hold this many times the places that are free. One alone gets to three quarters of them, ten to
 # 3/31 each; for a client that comes later there is always one.
@@ -43,13 +42,3 @@ class Places:
 
     def _refusal(self, refusal: Refusal, message: str) -> RequestError:
         return RequestError(ErrorCode.OVERLOADED, message, retry_after=self.retry_after, refusal=refusal)
-
-
-def queue_places(work: Work | None, *, seconds: float, most: int) -> int:
-    """How many requests may wait: as many as take so many seconds, at least one and at most `most`.
-
-    As long as no request has been computed, `most`.
-    """
-    if work is None or work.request <= 0:
-        return most
-    return min(most, max(1, int(seconds / work.request)))

@@ -2,12 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+
+# Headers for requests that are made for the current one to servers of ours; none while tracing is off.
+# Source: W3C Trace Context, section 3.
+TRACE_HEADERS: ContextVar[Mapping[str, str]] = ContextVar("trace_headers", default={})  # noqa: B039 - never changed
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from service.protocol.chat_format import ChatFormat
-from service.protocol.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,16 @@ class RankStats:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineStats:
+class Work:
+    """Seconds of work: what is done in a second, what waits, and what a request of those that wait takes."""
+
+    rate: float
+    queued: float
+    request: float
+
+
+@dataclass(frozen=True)
+class EngineStats(RankStats):
     """What an engine has done and is doing.
 
     `waiting` and `running` count sequences; `finished`, `cancelled`, `failed` and `refused` requests by how
@@ -63,28 +71,15 @@ class EngineStats:
     computed.
     """
 
-    waiting: int
-    running: int
-    finished: int
-    cancelled: int
-    failed: int
-    refused: int
-    shared: int
-    prefill_tokens: int
-    decode_tokens: int
-    feature_hits: int
-    feature_misses: int
-    feature_bytes: int
-    slots_free: int
-    pages_used: int = 0
-    pages_free: int = 0
-    preempted: int = 0
-    prefix_tokens: int = 0
-    steps: int = 0
-    step_seconds: float = 0.0
-    step_sequences: int = 0
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    refused: int = 0
+    shared: int = 0
+    feature_hits: int = 0
+    feature_misses: int = 0
+    feature_bytes: int = 0
+    slots_free: int = 0
     memory_used: int = 0
     memory_total: int = 0
     work: Work | None = None

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import InternVLForConditionalGeneration
 
-from service.checkpoint.original_config import translate
+from service.checkpoint.original import translate
 from tests.support.checkpoints import GROUNDING, SPECIAL, make_tokenizer, write_json
 
 VECTORS = Path(__file__).parent.parent / "data" / "internvl2"

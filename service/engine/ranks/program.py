@@ -21,15 +21,14 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.tensor import DTensor
 
 from service.checkpoint.load import load_planned, plan
-from service.checkpoint.loaded import LoadedModel
-from service.checkpoint.outline import outline_of
+from service.checkpoint.loaded import LoadedModel, outline_of
 from service.checkpoint.quantization import weights_of
 from service.device import pick
 from service.engine.executor import Leader, LeadingExecutor, Peer, follow
 from service.engine.ranks.channel import Channel
-from service.engine.ranks.division import refuse_indivisible
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
 from service.engine.runner.choose import choose, executor
+from service.engine.runner.tensor_parallel import refuse_indivisible
 from service.engine.step_loop import StepLoop
 from service.engine_options import EngineOptions
 from service.errors import StartupError

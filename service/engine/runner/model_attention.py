@@ -17,12 +17,6 @@ from service.engine.attention.backend import LayerAttention
 
 NAME = "capstan_paged"
 
-# Arguments of a layer that change nothing without training, masks and recording.
-INERT = frozenset(
-    ("dropout", "output_attentions", "is_causal", "position_ids", "use_cache", "cache_position")
-)
-
-
 _current: ContextVar[LayerAttention] = ContextVar("layer attention")
 
 

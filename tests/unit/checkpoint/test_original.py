@@ -14,7 +14,7 @@ from transformers import InternVLForConditionalGeneration, PreTrainedModel
 
 from service.checkpoint.files import WeightFiles
 from service.checkpoint.load import load
-from service.checkpoint.original_config import translate
+from service.checkpoint.original import translate
 from service.checkpoint.original_weights import OriginalInternVL
 from service.checkpoint.tokenizer import load_tokenizer
 from service.checkpoint.weights import load_weights

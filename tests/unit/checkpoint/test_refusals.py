@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from service.checkpoint import load as load_module
-from service.checkpoint.dtype import choose
 from service.checkpoint.load import load
+from service.device import dtype_on
 from service.errors import CheckpointError, DeviceError
 from tests.support.checkpoints import make_internvl, write_json
 from tests.support.original_checkpoints import make_original
@@ -231,7 +231,7 @@ def test_file_is_refused(checkpoint: Path) -> None:
 def test_float16_is_not_for_the_cpu() -> None:
     """Float16 on the CPU is refused with what to choose in its place."""
     with pytest.raises(DeviceError, match="dtype float16 is not for the CPU; use float32, or bfloat16"):
-        choose("float16", torch.device("cpu"))
+        dtype_on("float16", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_float16_is_not_for_the_cpu() -> None:
 )
 def test_dtype_follows_request_and_device(requested: str, device: str, expected: torch.dtype) -> None:
     """The number format is the one that was asked for, and float32 on the CPU where none was."""
-    assert choose(requested, torch.device(device)) is expected  # type: ignore[arg-type]
+    assert dtype_on(requested, torch.device(device)) is expected  # type: ignore[arg-type]
 
 
 def test_weights_take_the_dtype(checkpoint: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
 from service.external.engine import ExternalEngine
-from service.protocol.request import Request, Sampling, Turn
-from service.protocol.trace_context import TRACE_HEADERS
+from service.protocol.request import TRACE_HEADERS, Request, Sampling, Turn
 from tests.support.fake_answers import TEXT, WORDS
 from tests.support.fake_engine import FakeEngine
 from tests.unit.external.conftest import SECONDS, Start, until

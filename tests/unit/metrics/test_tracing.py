@@ -23,7 +23,7 @@ from service.metrics.record import Fetch
 from service.metrics.registry import Metrics
 from service.metrics.telemetry import Telemetry
 from service.metrics.tracing import Tracer
-from service.protocol.trace_context import TRACE_HEADERS
+from service.protocol.request import TRACE_HEADERS
 from tests.unit.metrics.test_registry import ANSWER, record
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

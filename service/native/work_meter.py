@@ -10,6 +10,8 @@ from math import exp
 
 import numpy as np
 
+from service.protocol.stats import Work
+
 # What was seen so many seconds of computing ago weighs e times less.
 MEMORY_SECONDS = 60.0
 # Intervals with less computing than this are added to the next: their counters say little.
@@ -94,15 +96,6 @@ def _non_negative_fit(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
                 break
     parts: np.ndarray = found / scale
     return parts
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Seconds of work: what is done in a second, what waits, and what a request of those that wait takes."""
-
-    rate: float
-    queued: float
-    request: float
 
 
 class WorkMeter:

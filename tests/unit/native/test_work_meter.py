@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from service.protocol.work import StepTimes, Totals, Work, WorkMeter
+from service.native.work_meter import StepTimes, Totals, WorkMeter
+from service.protocol.stats import Work
 
 # Seconds that every step takes, and those of a token that is read and written.
 STEP, PROMPT, ANSWER = 0.010, 0.0001, 0.0002

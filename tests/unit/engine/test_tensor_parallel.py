@@ -3,7 +3,7 @@
 import pytest
 from transformers import PreTrainedConfig
 
-from service.engine.ranks.division import refuse_heads, refuse_indivisible
+from service.engine.runner.tensor_parallel import refuse_heads, refuse_indivisible
 from service.errors import DeviceError
 from service.native.start import refuse_missing
 from tests.support.checkpoints import internvl_config, make_tokenizer
