@@ -4,7 +4,7 @@ import contextlib
 import threading
 from typing import TypeVar
 
-from service.checkpoint.loaded import LoadedModel, outline_of
+from service.checkpoint.loaded import LoadedModel
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Beat, Failed, FromRank, Progress, Ready, Stopped, ToRank
 from service.engine.ranks.program import prepare
@@ -31,7 +31,7 @@ class ThreadRank:
             contextlib.closing(channel),
             contextlib.suppress(EngineStopped, OSError),
         ):  # OSError: closed meanwhile
-            channel.send(outline_of(loaded))
+            channel.send(loaded.outline())
             try:
                 loop = prepare(loaded, options, channel)
             except StartupError as error:

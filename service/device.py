@@ -36,7 +36,23 @@ class Cuda(Protocol):
         ...
 
     def mem_get_info(self, device: torch.device, /) -> tuple[int, int]:
-        """Free and total bytes of a GPU."""
+        """Free and total bytes of a GPU, in all its processes."""
+        ...
+
+    def memory_reserved(self, device: torch.device, /) -> int:
+        """Bytes that this process' allocator holds."""
+        ...
+
+    def max_memory_reserved(self, device: torch.device, /) -> int:
+        """The most bytes that it has held since `reset_peak_memory_stats`."""
+        ...
+
+    def reset_peak_memory_stats(self, device: torch.device, /) -> None:
+        """Begin to look for a peak."""
+        ...
+
+    def empty_cache(self) -> None:
+        """Give unused bytes back to the driver."""
         ...
 
 

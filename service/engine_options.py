@@ -24,8 +24,7 @@ class EngineOptions:
     `queue_seconds` of work. The key-value cache takes `cache_bytes` on the CPU, and on a GPU what
     `memory_fraction` of it leaves next to the weights; a page has `page_tokens` tokens. A step reads at
     most `prefill_tokens` tokens of new prompts, and at most `chunk_tokens` of each while answers are
-    being written, so that those do not stall. An engine whose step takes longer than `stall_seconds`
-    counts as dead; by default, 8 s on a GPU and 300 s on a CPU. `cuda_graphs` records decode steps on a
+    being written, so that those do not stall. `cuda_graphs` records decode steps on a
     GPU. `runner` "auto" takes the quickest one that serves the model, "transformers" the model's own
     forward, "generate" static batches. A step guesses up to `prompt_lookup` further tokens of an answer
     from what its sequence holds.
@@ -40,7 +39,6 @@ class EngineOptions:
     feature_cache_images: int = 64
     prefill_tokens: int = 8192
     chunk_tokens: int = 512
-    stall_seconds: float | None = None
     cuda_graphs: bool = True
     page_tokens: int = PAGE_TOKENS
     runner: RunnerName = "auto"

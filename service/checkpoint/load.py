@@ -1,7 +1,8 @@
-"""Loading a checkpoint: from a name to a model that is in memory and checked."""
+"""Loading a checkpoint: from a directory to a model that is in memory and checked."""
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,10 +16,9 @@ from service.checkpoint.loaded import LoadedModel
 from service.checkpoint.merge import merge
 from service.checkpoint.original import plan_original
 from service.checkpoint.other import plan_other
-from service.checkpoint.plan import Plan, pad_id
+from service.checkpoint.plan import Plan
 from service.checkpoint.progress import size, timed
 from service.checkpoint.quantization import quantize_model, refuse_device, weights_of
-from service.checkpoint.source import locate
 from service.checkpoint.weights import load_weights
 from service.device import dtype_on, free_bytes, name_of
 from service.engine_options import Quantization, RequestedDtype
@@ -27,6 +27,7 @@ from service.errors import CheckpointError, DeviceError
 logger = logging.getLogger("capstan.checkpoint")
 
 CONFIG = "config.json"
+CPU = torch.device("cpu")
 
 # What transformers reads quantized checkpoints with, by their `quant_method`; none of it is installed here.
 QUANTIZERS = {
@@ -45,64 +46,30 @@ EXTRA_BYTES = {"cuda": 512 * 2**20, "cpu": 64 * 2**20}
 
 
 def load(
-    name: str,
+    directory: str | Path,
     *,
-    revision: str | None = None,
     dtype: RequestedDtype = "auto",
-    device: torch.device | None = None,
+    device: torch.device = CPU,
     max_tiles: int | None = None,
-    attention: str = "sdpa",
     shards: int = 1,
     adapter: Path | None = None,
     quantization: Quantization | None = None,
+    planned: Callable[[Plan], None] = lambda _: None,
 ) -> LoadedModel:
     """Load a checkpoint, check it whole, and give all that is needed to talk to it.
 
-    `name` is a directory or a hub id, `revision` a branch, tag or commit of the latter. `device` is the CPU
-    where none is given. `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound). With
-    `shards` above 1 this process is one of as many that torch.distributed has joined, and reads its part.
-    `adapter` is a directory with a LoRA adapter, which is merged into the weights. `quantization` is that of
-    the linear layers.
+    `max_tiles` bounds the tiles of an image (None: the checkpoint's own bound). With `shards` above 1 this
+    process is one of as many that torch.distributed has joined, and reads its part. `adapter` is a directory
+    with a LoRA adapter, which is merged into the weights. `quantization` is that of the linear layers.
+    `planned` is called before the weights are read.
     Raises CheckpointError or DeviceError, each one sentence that says what is wrong and what to do.
     """
-    seconds: dict[str, float] = {}
-    with timed(seconds, "download"):
-        directory = locate(name, revision)
-    loaded = load_planned(
-        plan(directory, max_tiles),
-        directory,
-        name,
-        revision=revision,
-        dtype=dtype,
-        device=device or torch.device("cpu"),
-        attention=attention,
-        shards=shards,
-        adapter=adapter,
-        quantization=quantization,
-    )
-    loaded.seconds.update(seconds)
-    return loaded
-
-
-def load_planned(
-    plan: Plan,
-    directory: Path,
-    name: str,
-    *,
-    revision: str | None = None,
-    dtype: RequestedDtype,
-    device: torch.device,
-    attention: str = "sdpa",
-    shards: int = 1,
-    adapter: Path | None = None,
-    quantization: Quantization | None = None,
-) -> LoadedModel:
-    """See `load`; `plan` is that of the checkpoint in `directory`."""
-    start = time.monotonic()
-    precision = dtype_on(dtype, device)
+    directory = Path(directory)
+    plan = plan_of(directory, max_tiles)
+    planned(plan)
+    start, seconds, precision = time.monotonic(), dict[str, float](), dtype_on(dtype, device)
     if quantization is not None:
         refuse_device(quantization, device, precision)
-    seconds: dict[str, float] = {}
     changes = None if adapter is None else read_adapter(adapter)
     with WeightFiles(directory) as files:
         needed = files.bytes_as(precision)
@@ -117,7 +84,6 @@ def load_planned(
                 generation=plan.generation,
                 dtype=precision,
                 device=device,
-                attention=attention,
                 shards=shards,
             )
         if changes is not None:
@@ -128,24 +94,11 @@ def load_planned(
             with timed(seconds, "quantize"):
                 count = quantize_model(model, quantization)
             logger.info("quantized %d linear layers to %s", count, quantization)
-    _log(name, model, precision, device, time.monotonic() - start)
-    return LoadedModel(
-        name=name,
-        revision=revision,
-        architecture=plan.architecture,
-        model=model,
-        tokenizer=plan.tokenizer,
-        inputs=plan.inputs,
-        stop_ids=plan.stop_ids,
-        pad_id=pad_id(plan.tokenizer, plan.stop_ids),
-        context_length=plan.context_length,
-        device=device,
-        dtype=precision,
-        seconds=seconds,
-    )
+    _log(directory, model, precision, device, time.monotonic() - start)
+    return LoadedModel.of(plan, model, device=device, dtype=precision, seconds=seconds)
 
 
-def plan(directory: Path, max_tiles: int | None) -> Plan:
+def plan_of(directory: Path, max_tiles: int | None) -> Plan:
     """What is to be built, by the model type of config.json. Raises CheckpointError."""
     raw = json_file.read(directory, CONFIG, what="which says what the model is")
     if "quantization_config" in raw:
@@ -181,11 +134,13 @@ def _refuse_too_large(needed: int, free: int, dtype: torch.dtype, device: torch.
     )
 
 
-def _log(name: str, model: PreTrainedModel, dtype: torch.dtype, device: torch.device, seconds: float) -> None:
+def _log(
+    directory: Path, model: PreTrainedModel, dtype: torch.dtype, device: torch.device, seconds: float
+) -> None:
     weights = weights_of(model)
     logger.info(
         "loaded %s: %s parameters, %s %s on %s in %.0f s",
-        name,
+        directory,
         _in_words(sum(weight.numel() for weight in weights)),
         size(sum(weight.numel() * weight.element_size() for weight in weights)),
         name_of(dtype),

@@ -15,7 +15,7 @@ from service.checkpoint.adapter import Change
 from service.errors import CheckpointError
 
 
-class Places:
+class Parameters:
     """The parameters of a model, found by their own names or by those of the checkpoint.
 
     transformers renames, splits and joins the tensors of a checkpoint as it loads them; an adapter's change
@@ -24,7 +24,7 @@ class Places:
 
     def __init__(self, model: PreTrainedModel, stored: Collection[str]) -> None:
         """Look at a model; `stored` are the names in its checkpoint."""
-        self.parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.by_name = dict(model.named_parameters(remove_duplicate=False))
         self._model = model
         self._stored = stored
         mapping = get_model_conversion_mapping(model)
@@ -33,13 +33,13 @@ class Places:
 
     def of(self, name: str, tensor: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Parts of a tensor by the parameters that they are for. Raises CheckpointError for another name."""
-        if name in self.parameters:
+        if name in self.by_name:
             return {name: tensor}
-        parameters: Any = self.parameters
+        parameters: Any = self.by_name
         renamed, pattern = rename_source_key(
             name, self._renamings, self._converters, self._model.base_model_prefix, parameters
         )
-        if renamed not in self.parameters:
+        if renamed not in self.by_name:
             raise CheckpointError(
                 f"adapter changes {name}, which the model does not have; it has {self._like(name)}, for one; "
                 "use an adapter of this very model"
@@ -58,13 +58,13 @@ class Places:
         return {key: part[0] if isinstance(part, list) else part for key, part in found.items()}
 
     def _like(self, name: str) -> str:
-        known = sorted({*self.parameters, *self._stored})
+        known = sorted({*self.by_name, *self._stored})
         return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
     def refuse_tied(self, name: str) -> None:
         """Raise CheckpointError for a parameter that serves two layers, of which the adapter knows one."""
-        parameter = self.parameters[name]
-        shared = [other for other, same in self.parameters.items() if same is parameter and other != name]
+        parameter = self.by_name[name]
+        shared = [other for other, same in self.by_name.items() if same is parameter and other != name]
         if shared:
             raise CheckpointError(
                 f"adapter changes {name}, which is {shared[0]} as well; merge the adapter into the weights "
@@ -78,11 +78,11 @@ def merge(model: PreTrainedModel, changes: Sequence[Change], stored: Collection[
 
     `stored` are the names in the checkpoint. Raises CheckpointError for a change without a place, by name.
     """
-    places = Places(model, stored)
+    parameters = Parameters(model, stored)
     for change in changes:
-        for name, part in places.of(change.name, change.on(model.device)).items():
-            places.refuse_tied(name)
-            _apply(name, places.parameters[name], part, change)
+        for name, part in parameters.of(change.name, change.on(model.device)).items():
+            parameters.refuse_tied(name)
+            _apply(name, parameters.by_name[name], part, change)
 
 
 def _apply(name: str, parameter: torch.Tensor, part: torch.Tensor, change: Change) -> None:

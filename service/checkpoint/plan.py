@@ -3,15 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, TokenizersBackend
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from service.checkpoint import json_file
+from service.checkpoint.weights import quiet
 from service.errors import CheckpointError
+from service.prompt.detokenizer import quickest
 from service.prompt.inputs import InputBuilder
+from service.prompt.outline import Outline
+from service.prompt.prompt_reader import PromptReader
 
 C = TypeVar("C", bound=PreTrainedConfig)
 
@@ -22,7 +28,10 @@ GENERATION = "generation_config.json"
 class Plan:
     """Model class, configuration and the way to talk to the model, of one of the layouts.
 
-    `context_length` is in tokens. `generation` is None where the checkpoint has no such file.
+    `architecture` is "internvl" where tiles become `image_seq_length` embeddings each at `image_token_id`
+    and the language model is a plain decoder, else "other". `tokenizer` is a transformers fast tokenizer.
+    `context_length` bounds prompt and answer together, in tokens. `generation` is None where the checkpoint
+    has no such file.
     """
 
     architecture: Literal["internvl", "other"]
@@ -33,6 +42,27 @@ class Plan:
     generation: GenerationConfig | None
     stop_ids: frozenset[int]
     context_length: int
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills shorter rows of a batch: masked, so a stop id does where there is no other."""
+        padding = self.tokenizer.pad_token_id
+        return min(self.stop_ids) if padding is None else int(padding)
+
+    def outline(self) -> Outline:
+        """What the replica process has to know of the model."""
+        return Outline(
+            inputs=self.inputs,
+            tokenizer=quickest(self.tokenizer),
+            stop_ids=self.stop_ids,
+            vocabulary_size=self.config.get_text_config().vocab_size,
+            hooks=None if self.architecture == "internvl" else partial(_hooks, self.model_class, self.config),
+        )
+
+
+def _hooks(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PromptReader:
+    with quiet(), torch.device("meta"):
+        return PromptReader(model_class(config))
 
 
 def config_from(config_class: type[C], raw: dict[str, Any]) -> C:
@@ -78,8 +108,3 @@ def stop_ids(*candidates: object) -> frozenset[int]:
             "or eos_token in tokenizer_config.json"
         )
     return found
-
-
-def pad_id(tokenizer: TokenizersBackend, stops: frozenset[int]) -> int:
-    """The id that fills shorter rows of a batch; it is masked, so a stop id does where there is no other."""
-    return min(stops) if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

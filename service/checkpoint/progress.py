@@ -16,7 +16,7 @@ STEP = 0.1
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-class Progress:
+class Transfer:
     """Counts bytes from several threads and logs a line per 10 % or 5 s, whichever is first."""
 
     def __init__(self, verb: str, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import ScalingType, scaled_mm
 from transformers import PreTrainedModel
 
+from service.device import name_of
 from service.engine_options import Quantization
 from service.errors import DeviceError
 
@@ -109,6 +110,4 @@ def refuse_device(quantization: Quantization, device: torch.device, dtype: torch
             "leave the setting out"
         )
     if dtype != torch.bfloat16:
-        raise DeviceError(
-            f"{setting} computes in bfloat16, not in {str(dtype).removeprefix('torch.')}; set dtype auto"
-        )
+        raise DeviceError(f"{setting} computes in bfloat16, not in {name_of(dtype)}; set dtype auto")

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from service.checkpoint.progress import Progress
+from service.checkpoint.progress import Transfer
 from service.errors import CheckpointError
 
 logger = logging.getLogger("capstan.checkpoint")
@@ -108,11 +108,11 @@ class LoggedBar(tqdm):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - tqdm's own
         on_disk = kwargs.get("unit") == "B" and not str(kwargs.get("desc", "")).startswith("Downloading")
-        self._progress = Progress("downloaded", 0) if on_disk else None
+        self._transfer = Transfer("downloaded", 0) if on_disk else None
         super().__init__(*args, **(kwargs | {"disable": True}))
 
     def update(self, n: float | None = 1) -> None:
         """Count `n` more bytes, or files."""
-        if self._progress is not None:
-            self._progress.total = int(self.total or 0)
-            self._progress.add(int(n or 0))
+        if self._transfer is not None:
+            self._transfer.total = int(self.total or 0)
+            self._transfer.add(int(n or 0))

@@ -11,7 +11,7 @@ from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as library_logging
 
 from service.checkpoint.files import StoredTensor, WeightFiles
-from service.checkpoint.progress import Progress
+from service.checkpoint.progress import Transfer
 from service.errors import CheckpointError
 
 SHOWN = 3
@@ -25,14 +25,14 @@ class CountedTensor:
     A whole one is read straight into the memory of the parameter, or into pinned memory for a GPU.
     """
 
-    def __init__(self, stored: StoredTensor, progress: Progress, *, pinned: bool) -> None:
+    def __init__(self, stored: StoredTensor, transfer: Transfer, *, pinned: bool) -> None:
         self._stored = stored
-        self._progress = progress
+        self._transfer = transfer
         self._pinned = pinned
 
     def __getitem__(self, index: object) -> torch.Tensor:
         tensor = self._stored.read(pinned=self._pinned) if index is ... else self._stored.view[index]
-        self._progress.add(tensor.numel() * self._stored.item_bytes)
+        self._transfer.add(tensor.numel() * self._stored.item_bytes)
         return tensor
 
     def get_shape(self) -> list[int]:
@@ -48,7 +48,6 @@ def load_weights(
     generation: GenerationConfig | None,
     dtype: torch.dtype,
     device: torch.device,
-    attention: str,
     shards: int = 1,
 ) -> PreTrainedModel:
     """Build a model and read its weights straight onto the device, tensor by tensor.
@@ -59,9 +58,9 @@ def load_weights(
     Raises CheckpointError for a parameter without a tensor, a tensor without a parameter, or a wrong shape:
     transformers only warns and fills in random numbers.
     """
-    progress = Progress("read", files.stored_bytes)
+    transfer = Transfer("read", files.stored_bytes)
     pinned = device.type == "cuda"
-    state = {name: CountedTensor(one, progress, pinned=pinned) for name, one in files.tensors.items()}
+    state = {name: CountedTensor(one, transfer, pinned=pinned) for name, one in files.tensors.items()}
     with quiet():
         try:
             loaded: Any = model_class.from_pretrained(
@@ -70,7 +69,7 @@ def load_weights(
                 state_dict=state,
                 generation_config=generation,
                 dtype=dtype,
-                attn_implementation=attention,
+                attn_implementation="sdpa",
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 device_map=None if device.type == "cpu" or shards > 1 else {"": device},

@@ -15,7 +15,6 @@ from service.external.fair_slots import FairSlots
 from service.external.forwarded_request import ForwardedRequest
 from service.external.forwarder import Forwarder
 from service.external.process import ServerProcess
-from service.media.tiles import Tiling
 from service.protocol.admission import Places
 from service.protocol.request import Request
 from service.protocol.stats import EngineDescription, EngineStats
@@ -110,10 +109,6 @@ class ExternalEngine:
     def describe(self) -> EngineDescription:
         """See `service.protocol.engine.ServingEngine`."""
         return self._description
-
-    def tiling(self) -> Tiling | None:
-        """None: the other server cuts images in its own way."""
-        return None
 
     def stats(self) -> EngineStats:
         """See `service.protocol.engine.ServingEngine`; tokens are counted when a request ends."""

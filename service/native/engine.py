@@ -16,7 +16,6 @@ from service.engine.ranks.messages import Beat, Cancel, Progress, SequenceEnd
 from service.engine_options import EngineOptions
 from service.errors import EngineStopped, RequestError
 from service.media.decode import ImageDecoder
-from service.media.tiles import Tiling
 from service.native.answer import Answer, answers_to, failed, fault, not_ready
 from service.native.deliveries import Deliveries
 from service.native.intake import Intake
@@ -31,7 +30,7 @@ logger = logging.getLogger("capstan.engine")
 
 # How long the receiving thread sleeps at most, so that deadlines are met.
 TICK_SECONDS = 0.05
-# How long a step may last if the options do not say. A CPU may need minutes for a large image.
+# How long a step may last. A CPU may need minutes for a large image.
 STALL_SECONDS = {"cuda": 8.0, "cpu": 300.0}
 
 
@@ -126,10 +125,6 @@ class Engine:
         description = self._running().ready.description
         return replace(description, startup_seconds={**self.startup_seconds, **description.startup_seconds})
 
-    def tiling(self) -> Tiling | None:
-        """How the model cuts images; None if its own processor does it in its own way."""
-        return self._running().outline.inputs.tiling
-
     def stats(self) -> EngineStats:
         """Counters and gauges."""
         started, rank = self._running(), self._stats
@@ -223,7 +218,7 @@ class Engine:
         """Raise EngineStopped if a step lasts too long."""
         self._beat = beat
         device = self._running().ready.description.device or "cpu"
-        limit = self.options.stall_seconds or STALL_SECONDS[device.partition(":")[0]]
+        limit = STALL_SECONDS[device.partition(":")[0]]
         if beat.step_seconds > limit:
             raise EngineStopped(
                 f"the engine's step has lasted {beat.step_seconds:.0f} s; the limit is {limit:.0f}"

@@ -5,6 +5,7 @@ Runs in worker threads of the HTTP process, so that neither a step nor the event
 
 import json
 from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,11 @@ from service.prompt.detokenizer import Detokenizer
 from service.prompt.grammar import Grammars
 from service.prompt.inputs import DecodedTurn, KnownImage, Picture
 from service.prompt.internvl_inputs import frames_of
-from service.prompt.outline import Outline, PromptHooks
+from service.prompt.outline import Outline
 from service.protocol.request import Content, EncodedImage, EncodedVideo, Request, Turn
+
+if TYPE_CHECKING:  # it brings torch along
+    from service.prompt.prompt_reader import PromptReader
 
 # Up to so many bytes of arrays go into the message itself: a memory of their own takes 40 us longer.
 INLINE_BYTES = 64 * 1024
@@ -60,7 +64,7 @@ class Preparation:
         features: FeatureDirectory,
         *,
         context_length: int,
-        hooks: PromptHooks | None = None,
+        hooks: "PromptReader | None" = None,
     ) -> None:
         self.outline = outline
         self.decoder = decoder

@@ -1,25 +1,13 @@
 """A model as the replica process knows it: all that it takes to write prompts and to read answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from service.prompt.inputs import InputBuilder
-from service.prompt.reading import Positions, Sight
 
-
-class PromptHooks(Protocol):
-    """What a model's own forward needs of a prompt besides its tokens and images; see `PromptReader`."""
-
-    def positions(self, ids: Sequence[int], extra: Mapping[str, np.ndarray]) -> Positions | None:
-        """Position ids of a prompt; None where they are the places of the tokens."""
-        ...
-
-    def sight(self, ids: Sequence[int], extra: Mapping[str, np.ndarray]) -> Sight | None:
-        """What tokens see, where some see later ones; None where all see those before them alone."""
-        ...
+if TYPE_CHECKING:  # it brings torch along
+    from service.prompt.prompt_reader import PromptReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +23,4 @@ class Outline:
     tokenizer: Any
     stop_ids: frozenset[int]
     vocabulary_size: int
-    hooks: Callable[[], PromptHooks] | None = None
+    hooks: Callable[[], "PromptReader"] | None = None

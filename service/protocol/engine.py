@@ -6,7 +6,6 @@ Imports no torch, which a replica in front of another server does without.
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from service.media.tiles import Tiling
 from service.protocol.request import Completion, Request, SpelledLogprobs, Usage
 from service.protocol.stats import EngineDescription, EngineStats
 
@@ -73,10 +72,6 @@ class ServingEngine(Protocol):
 
     def describe(self) -> EngineDescription:
         """What the engine is; to be called once it has started."""
-        ...
-
-    def tiling(self) -> Tiling | None:
-        """How the model cuts images; None where the engine does not say."""
         ...
 
     def stats(self) -> EngineStats:

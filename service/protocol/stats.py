@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from service.media.tiles import Tiling
 from service.protocol.chat_format import ChatFormat
 
 
@@ -15,6 +16,7 @@ class EngineDescription:
     tokens of the longest prompt and answer together that the cache holds, `cache_bytes` its size. An engine
     of another `kind` is another server, which is named by `runner` and may not say the rest.
     `startup_seconds` says how long each phase of the start took: download, read, place, profile, capture.
+    `tiling` is how the model cuts images, None where its own processor does or the engine does not say.
     `chat_format` is that of the model; what another engine has is its own business.
     """
 
@@ -26,6 +28,7 @@ class EngineDescription:
     device: str | None
     kind: Literal["native", "command", "url"] = "native"
     startup_seconds: Mapping[str, float] = field(default_factory=dict)
+    tiling: Tiling | None = field(default=None, repr=False)
     chat_format: ChatFormat = field(default_factory=ChatFormat)
 
 

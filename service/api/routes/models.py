@@ -37,7 +37,7 @@ async def get_model(request: Request, name: str) -> ModelCard:
 @router.get("/v1/tiles", responses=error_responses(*KEYED, ErrorCode.INVALID_REQUEST))
 async def tiles(request: Request, width: Side, height: Side) -> TilesResponse:
     """Say into how many tiles the model cuts an image of this size, and how many tokens they are."""
-    tiling = backend_of(request).engine.tiling()
+    tiling = backend_of(request).engine.describe().tiling
     if tiling is None:
         return TilesResponse(cut=None)
     spec = tiling.spec

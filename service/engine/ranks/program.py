@@ -20,10 +20,11 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.tensor import DTensor
 
-from service.checkpoint.load import load_planned, plan
-from service.checkpoint.loaded import LoadedModel, outline_of
+from service.checkpoint.load import load
+from service.checkpoint.loaded import LoadedModel
+from service.checkpoint.plan import Plan
 from service.checkpoint.quantization import weights_of
-from service.device import pick
+from service.device import name_of, pick
 from service.engine.executor import Leader, LeadingExecutor, Peer, follow
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
@@ -119,9 +120,10 @@ def _description(
         slots=slots,
         context_length=context_length,
         cache_bytes=cache_bytes,
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        dtype=name_of(loaded.dtype),
         device=str(loaded.device),
         startup_seconds=dict(loaded.seconds),
+        tiling=loaded.inputs.tiling,
         chat_format=loaded.inputs.chat_format,
     )
 
@@ -174,23 +176,25 @@ def _meet(setup: Setup, device: torch.device, listener: int) -> None:
 
 
 def _load(setup: Setup, replica: Replica, listener: int) -> LoadedModel:
-    device, directory = pick(setup.device, setup.gpus), Path(setup.directory)
-    planned = plan(directory, setup.max_tiles)
-    if setup.size > 1:
-        refuse_indivisible(planned.config, setup.size)
-    if setup.rank == 0:
-        replica.send(outline_of(planned))
-    if setup.size > 1:
-        _meet(setup, device, listener)
-    return load_planned(
-        planned,
-        directory,
+    device = pick(setup.device, setup.gpus)
+
+    def planned(plan: Plan) -> None:
+        if setup.size > 1:
+            refuse_indivisible(plan.config, setup.size)
+        if setup.rank == 0:
+            replica.send(plan.outline())
+        if setup.size > 1:
+            _meet(setup, device, listener)
+
+    return load(
         setup.directory,
         dtype=setup.dtype,
         device=device,
+        max_tiles=setup.max_tiles,
         shards=setup.size,
         adapter=None if setup.adapter is None else Path(setup.adapter),
         quantization=setup.quantization,
+        planned=planned,
     )
 
 

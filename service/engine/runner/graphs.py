@@ -36,7 +36,7 @@ Record = Callable[[Callable[[], torch.Tensor]], Recording]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RecordedStep:
     """A recorded step and its buffers: `ids` and `positions` [B], and the layout of the batch."""
 
     ids: torch.Tensor
@@ -53,7 +53,7 @@ class DecodeGraphs:
         self.cache = cache
         self.record = record
         self.context = context
-        self.steps: dict[int, Step] = {}
+        self.steps: dict[int, RecordedStep] = {}
 
     def capture(self, most: int) -> None:
         """Record all steps of up to `most` sequences, the largest first. Raises DeviceError."""
@@ -86,7 +86,7 @@ class DecodeGraphs:
     def _spare(self) -> int:
         return len(self.cache.keys[0]) - 1
 
-    def _record(self, size: int) -> Step:
+    def _record(self, size: int) -> RecordedStep:
         device, page_tokens = self.cache.shape.device, self.cache.page_tokens
         whole = torch.int32
         layout = Layout(
@@ -107,7 +107,7 @@ class DecodeGraphs:
         def step() -> torch.Tensor:
             return self.language_model(self.language_model.embed(ids), positions, attention, None)
 
-        return Step(ids, positions, layout, self.record(step))
+        return RecordedStep(ids, positions, layout, self.record(step))
 
 
 class CudaGraph:

@@ -6,13 +6,13 @@ at the same time would each count the same bytes.
 
 import gc
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 
 from service.checkpoint.loaded import LoadedModel
+from service.device import Cuda
 from service.engine.runner.runner import Runner
 from service.engine.sampling.sampler import generator_of, sample
 from service.engine.scheduler import Chunk
@@ -32,30 +32,6 @@ SIDES = (4096, 2048, 1024, 512)
 
 # Any token but an image token, which would ask for an image.
 TOKEN = 3
-
-
-class Cuda(Protocol):
-    """What is asked of `torch.cuda`; a test gives its own."""
-
-    def mem_get_info(self, device: torch.device, /) -> tuple[int, int]:
-        """Free and total bytes of a GPU, in all its processes."""
-        ...
-
-    def memory_reserved(self, device: torch.device, /) -> int:
-        """Bytes that this process' allocator holds."""
-        ...
-
-    def max_memory_reserved(self, device: torch.device, /) -> int:
-        """The most bytes that it has held since `reset_peak_memory_stats`."""
-        ...
-
-    def reset_peak_memory_stats(self, device: torch.device, /) -> None:
-        """Begin to look for a peak."""
-        ...
-
-    def empty_cache(self) -> None:
-        """Give unused bytes back to the driver."""
-        ...
 
 
 def plan_cache(

@@ -42,7 +42,6 @@ def model() -> PreTrainedModel:
             generation=None,
             dtype=torch.float32,
             device=CPU,
-            attention="sdpa",
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.checkpoint.load import load
-from service.checkpoint.progress import Progress, size
+from service.checkpoint.progress import Transfer, size
 from tests.support.checkpoints import make_internvl
 
 
@@ -32,10 +32,10 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_slow_transfer_tells_every_tenth(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """A transfer of minutes logs a line per 10 %, with bytes, share and seconds."""
     caplog.set_level(logging.INFO, "capstan")
-    progress = Progress("read", 100 * 2**20, clock=clock)
+    transfer = Transfer("read", 100 * 2**20, clock=clock)
     for _ in range(100):
         clock.now += 0.2
-        progress.add(2**20)
+        transfer.add(2**20)
     assert lines(caplog)[0] == "read 10.0 MiB of 100.0 MiB (10 %) in 2 s"
     assert len(lines(caplog)) == 10
 
@@ -43,19 +43,19 @@ def test_slow_transfer_tells_every_tenth(clock: Clock, caplog: pytest.LogCapture
 def test_stalling_transfer_still_tells(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """A transfer that crawls logs a line per 5 s."""
     caplog.set_level(logging.INFO, "capstan")
-    progress = Progress("read", 2**40, clock=clock)
+    transfer = Transfer("read", 2**40, clock=clock)
     for _ in range(20):
         clock.now += 1
-        progress.add(1)
+        transfer.add(1)
     assert len(lines(caplog)) == 4
 
 
 def test_fast_transfer_is_silent(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """What is done at once needs no progress."""
     caplog.set_level(logging.INFO, "capstan")
-    progress = Progress("read", 10, clock=clock)
+    transfer = Transfer("read", 10, clock=clock)
     for _ in range(10):
-        progress.add(1)
+        transfer.add(1)
     assert lines(caplog) == []
 
 

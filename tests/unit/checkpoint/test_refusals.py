@@ -216,18 +216,6 @@ def test_too_large_for_memory_is_refused(checkpoint: Path, monkeypatch: pytest.M
         load(str(checkpoint), dtype="bfloat16")
 
 
-def test_missing_directory_is_refused() -> None:
-    """A path that is not there is named, and not looked up on the hub."""
-    with pytest.raises(CheckpointError, match=r"'/no/such/model' is not a directory on this machine"):
-        load("/no/such/model")
-
-
-def test_file_is_refused(checkpoint: Path) -> None:
-    """A file in place of a directory is refused."""
-    with pytest.raises(CheckpointError, match="is a file; give the directory"):
-        load(str(checkpoint / "config.json"))
-
-
 def test_float16_is_not_for_the_cpu() -> None:
     """Float16 on the CPU is refused with what to choose in its place."""
     with pytest.raises(DeviceError, match="dtype float16 is not for the CPU; use float32, or bfloat16"):

@@ -98,6 +98,13 @@ def test_offline_mode_uses_the_cache_alone(
         locate("org/another", None)
 
 
+def test_file_is_refused(tmp_path: Path) -> None:
+    """A file in place of a directory is refused."""
+    (tmp_path / "config.json").touch()
+    with pytest.raises(CheckpointError, match="is a file; give the directory"):
+        locate(str(tmp_path / "config.json"), None)
+
+
 @pytest.mark.parametrize("name", ["InternVL2-8B", "/models/none", "./none", "a/b/c"])
 def test_name_that_is_no_hub_id_is_taken_for_a_path(name: str) -> None:
     """A name that cannot be a hub id is reported as no directory, without a look at the network."""

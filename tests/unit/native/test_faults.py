@@ -10,7 +10,7 @@ import pytest
 from service.engine.batching import ContinuousBatcher
 from service.engine.runner.fused import FusedRunner
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
-from service.native.engine import Engine
+from service.native.engine import STALL_SECONDS, Engine
 from service.protocol.request import Completion
 from tests.support.running import answer, ask, engine_of, picture, running, until, without_stops
 
@@ -68,7 +68,8 @@ def test_the_loops_end_ends_all_requests(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_step_that_hangs_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a step lasts longer than allowed, its requests end in an error and check() raises."""
     go_on = threading.Event()
-    with running(stall_seconds=0.1) as engine:
+    monkeypatch.setitem(STALL_SECONDS, "cpu", 0.1)
+    with running() as engine:
         monkeypatch.setattr(FusedRunner, "run", lambda *_: go_on.wait(20))
 
         async def hang() -> None:

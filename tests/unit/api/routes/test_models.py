@@ -1,6 +1,8 @@
 """GET /v1/models and GET /v1/tiles."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -45,8 +47,8 @@ class Cutting(StubEngine):
 
     cut: Tiling | None = None
 
-    def tiling(self) -> Tiling | None:
-        return self.cut
+    def describe(self) -> Any:
+        return SimpleNamespace(tiling=self.cut)
 
 
 @pytest.fixture
