@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from service.checkpoint import json_file
+from service.checkpoint.progress import Transfer
 from service.errors import CheckpointError
 
 SINGLE = "model.safetensors"
@@ -48,11 +49,12 @@ BLOCK_BYTES = 16 * 2**20
 READERS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredTensor:
-    """A tensor in a file, not read yet. `view` is a safetensors slice of it.
+    """A tensor in a file, read when it is indexed, as transformers' threads do.
 
-    Its bytes begin at `offset` of the file of `descriptor`; `readers` read them.
+    `view` is a safetensors slice of it. Its bytes begin at `offset` of the file of `descriptor`; `files` read
+    and count them.
     """
 
     view: Any
@@ -60,7 +62,17 @@ class StoredTensor:
     kind: str
     descriptor: int
     offset: int
-    readers: ThreadPoolExecutor
+    files: "WeightFiles"
+
+    def __getitem__(self, index: object) -> torch.Tensor:
+        """The whole tensor or a part. Raises CheckpointError at a short file."""
+        tensor: torch.Tensor = self._read() if index is ... and self.kind in TYPES else self.view[index]
+        self.files.transfer.add(tensor.numel() * self.item_bytes)
+        return tensor
+
+    def get_shape(self) -> list[int]:
+        """The whole shape, which decides what part of the tensor a shard reads."""
+        return list(self.shape)
 
     @property
     def elements(self) -> int:
@@ -77,19 +89,14 @@ class StoredTensor:
         """Bytes in the file."""
         return self.elements * self.item_bytes
 
-    def read(self, *, pinned: bool) -> torch.Tensor:
-        """The whole tensor in memory of its own, pinned for a GPU. Raises CheckpointError at a short file.
-
-        Unlike a mapped file this leaves no second copy in the process' memory.
-        """
-        if self.kind not in TYPES:
-            found: torch.Tensor = self.view[...]
-            return found
-        tensor = torch.empty(self.shape, dtype=TYPES[self.kind], pin_memory=pinned)
+    def _read(self) -> torch.Tensor:
+        """The whole tensor in memory of its own. Unlike a mapped file this leaves no second copy."""
+        tensor = torch.empty(self.shape, dtype=TYPES[self.kind], pin_memory=self.files.pinned)
         if tensor.numel():
             array: Any = tensor.view(-1).view(torch.uint8).numpy()
             target = memoryview(array)
-            list(self.readers.map(partial(self._read_block, target), range(0, len(target), BLOCK_BYTES)))
+            blocks = range(0, len(target), BLOCK_BYTES)
+            list(self.files.readers.map(partial(self._read_block, target), blocks))
         return tensor
 
     def _read_block(self, target: memoryview, begin: int) -> None:
@@ -107,11 +114,15 @@ class StoredTensor:
 
 
 class WeightFiles:
-    """The open weight files of a checkpoint. Use as a context manager; closing ends all views."""
+    """The open weight files of a checkpoint. Use as a context manager; closing ends all views.
 
-    def __init__(self, directory: Path) -> None:
+    Whole tensors are read into `pinned` memory, from where a GPU copies them.
+    """
+
+    def __init__(self, directory: Path, *, pinned: bool = False) -> None:
         self._undo = ExitStack()
-        self._readers = self._undo.enter_context(ThreadPoolExecutor(READERS, "weights"))
+        self.pinned = pinned
+        self.readers = self._undo.enter_context(ThreadPoolExecutor(READERS, "weights"))
         self.tensors: dict[str, StoredTensor] = {}
         try:
             for name in _shards(directory):
@@ -119,6 +130,7 @@ class WeightFiles:
         except BaseException:
             self.close()
             raise
+        self.transfer = Transfer("read", sum(tensor.stored_bytes for tensor in self.tensors.values()))
 
     def _add(self, directory: Path, name: str) -> None:
         try:
@@ -139,17 +151,12 @@ class WeightFiles:
         for key in file.keys():  # noqa: SIM118 - not a mapping
             view, offset = file.get_slice(key), begin + header[key]["data_offsets"][0]
             self.tensors[key] = StoredTensor(
-                view, tuple(view.get_shape()), view.get_dtype(), plain.fileno(), offset, self._readers
+                view, tuple(view.get_shape()), view.get_dtype(), plain.fileno(), offset, self
             )
 
     def bytes_as(self, dtype: torch.dtype) -> int:
         """Bytes that all tensors take in memory."""
         return sum(tensor.bytes_as(dtype) for tensor in self.tensors.values())
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of all tensors in the files."""
-        return sum(tensor.stored_bytes for tensor in self.tensors.values())
 
     def close(self) -> None:
         """Let go of the files."""

@@ -71,7 +71,7 @@ def load(
     if quantization is not None:
         refuse_device(quantization, device, precision)
     changes = None if adapter is None else read_adapter(adapter)
-    with WeightFiles(directory) as files:
+    with WeightFiles(directory, pinned=device.type == "cuda") as files:
         needed = files.bytes_as(precision)
         # Shards on the CPU share one memory; each GPU has its own.
         share = needed if device.type == "cpu" else needed // shards

@@ -10,34 +10,12 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as library_logging
 
-from service.checkpoint.files import StoredTensor, WeightFiles
-from service.checkpoint.progress import Transfer
+from service.checkpoint.files import WeightFiles
 from service.errors import CheckpointError
 
 SHOWN = 3
 # Computed from the configuration; old checkpoints hold them nevertheless.
 DERIVED = ("rotary_emb.inv_freq", "position_ids")
-
-
-class CountedTensor:
-    """A stored tensor that is read when it is indexed, as transformers' threads do, and counted as read.
-
-    A whole one is read straight into the memory of the parameter, or into pinned memory for a GPU.
-    """
-
-    def __init__(self, stored: StoredTensor, transfer: Transfer, *, pinned: bool) -> None:
-        self._stored = stored
-        self._transfer = transfer
-        self._pinned = pinned
-
-    def __getitem__(self, index: object) -> torch.Tensor:
-        tensor = self._stored.read(pinned=self._pinned) if index is ... else self._stored.view[index]
-        self._transfer.add(tensor.numel() * self._stored.item_bytes)
-        return tensor
-
-    def get_shape(self) -> list[int]:
-        """The whole shape, which decides what part of the tensor a shard reads."""
-        return list(self._stored.shape)
 
 
 def load_weights(
@@ -58,15 +36,12 @@ def load_weights(
     Raises CheckpointError for a parameter without a tensor, a tensor without a parameter, or a wrong shape:
     transformers only warns and fills in random numbers.
     """
-    transfer = Transfer("read", files.stored_bytes)
-    pinned = device.type == "cuda"
-    state = {name: CountedTensor(one, transfer, pinned=pinned) for name, one in files.tensors.items()}
     with quiet():
         try:
             loaded: Any = model_class.from_pretrained(
                 None,
                 config=config,
-                state_dict=state,
+                state_dict=dict(files.tensors),
                 generation_config=generation,
                 dtype=dtype,
                 attn_implementation="sdpa",

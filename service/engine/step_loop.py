@@ -32,12 +32,27 @@ from service.engine.sequence import Sequence
 from service.errors import EngineStopped, RequestError
 from service.prompt.grammar import Grammars
 from service.protocol.request import TokenLogprobs
-from service.protocol.stats import RankStats, StepCounters
+from service.protocol.stats import RankStats
 
 logger = logging.getLogger("capstan.engine")
 
 BEAT_SECONDS = 0.5
 IDLE_SECONDS = 60.0
+
+
+@dataclasses.dataclass
+class StepCounters:
+    """Counts steps; see `EngineStats`."""
+
+    steps: int = 0
+    step_seconds: float = 0.0
+    step_sequences: int = 0
+
+    def add(self, seconds: float, sequences: int) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.step_seconds += seconds
+        self.step_sequences += sequences
 
 
 class StepLoop:
@@ -102,12 +117,7 @@ class StepLoop:
         self._steps.add(self._step_began - began, len(self.batcher.running))
 
     def _stats(self) -> RankStats:
-        return dataclasses.replace(
-            self.batcher.stats(),
-            steps=self._steps.steps,
-            step_seconds=self._steps.step_seconds,
-            step_sequences=self._steps.step_sequences,
-        )
+        return dataclasses.replace(self.batcher.stats(), **vars(self._steps))
 
     def _take_messages(self) -> None:
         while self._inbox:

@@ -86,18 +86,3 @@ class EngineStats(RankStats):
     memory_used: int = 0
     memory_total: int = 0
     work: Work | None = None
-
-
-@dataclass
-class StepCounters:
-    """Counts the steps of rank 0; see `EngineStats`."""
-
-    steps: int = 0
-    step_seconds: float = 0.0
-    step_sequences: int = 0
-
-    def add(self, seconds: float, sequences: int) -> None:
-        """Count a step."""
-        self.steps += 1
-        self.step_seconds += seconds
-        self.step_sequences += sequences

@@ -31,7 +31,7 @@ def test_tensors_are_read_whole(directory: Path, block: int, monkeypatch: pytest
     """Every type and shape is what was saved, however many blocks it is read in."""
     monkeypatch.setattr(files, "BLOCK_BYTES", block)
     with WeightFiles(directory) as opened:
-        found = {name: stored.read(pinned=False) for name, stored in opened.tensors.items()}
+        found = {name: stored[...] for name, stored in opened.tensors.items()}
     assert found.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert found[name].dtype == tensor.dtype
@@ -44,7 +44,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_refused(directory: Path) -> None
         with (directory / "model.safetensors").open("r+b") as file:
             file.truncate(100)
         with pytest.raises(CheckpointError, match="became shorter"):
-            opened.tensors["large"].read(pinned=False)
+            opened.tensors["large"][...]
 
 
 @pytest.mark.slow
