@@ -5,7 +5,7 @@ import time
 
 from service.engine_options import EngineOptions
 from service.native.request_table import RequestTable
-from service.native.work_meter import Totals, WorkMeter
+from service.native.work_meter import WorkMeter
 from service.protocol.stats import RankStats, Work
 
 # How often the length is fitted to the speed.
@@ -28,10 +28,9 @@ class QueueLimit:
         """Measure the work, and let as many requests wait as it allows; None before anything was computed."""
         queued = [answer.prompt_tokens for answer in self._requests.waiting()]
         finished = self._requests.counters.finished
-        totals = Totals(stats.prefill_tokens, stats.decode_tokens, finished, stats.steps, stats.step_seconds)
         with self._lock:
             self._refreshed = time.monotonic()
-            work = self._meter.observe(totals, queued, self._refreshed)
+            work = self._meter.observe(stats, finished, queued, self._refreshed)
         places = queue_places(work, seconds=self._options.queue_seconds, most=self._options.max_waiting)
         self._requests.limit = self._slots + places
         self._requests.retry_after = work.queued if work else None

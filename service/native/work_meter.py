@@ -10,7 +10,7 @@ from math import exp
 
 import numpy as np
 
-from service.protocol.stats import Work
+from service.protocol.stats import RankStats, Work
 
 # What was seen so many seconds of computing ago weighs e times less.
 MEMORY_SECONDS = 60.0
@@ -18,17 +18,6 @@ MEMORY_SECONDS = 60.0
 LEAST_SECONDS = 0.2
 # The rate of work is that of this time, the length of an answer that of the requests of a minute.
 RATE_SECONDS, ANSWERS_SECONDS = 5.0, 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What an engine has done since it started; see `EngineStats`."""
-
-    prefill_tokens: int
-    decode_tokens: int
-    finished: int
-    steps: int
-    step_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +45,9 @@ class StepTimes:
         self._products = np.zeros((3, 3))
         self._targets = np.zeros(3)
 
-    def observe(self, totals: Totals) -> None:
+    def observe(self, stats: RankStats) -> None:
         """Take in the counters, as often as they are at hand."""
-        now = (totals.steps, totals.prefill_tokens, totals.decode_tokens, totals.step_seconds)
+        now = (stats.steps, stats.prefill_tokens, stats.decode_tokens, stats.step_seconds)
         *counts, seconds = (new - old for new, old in zip(now, self._last, strict=True))
         if seconds < LEAST_SECONDS:
             return
@@ -105,13 +94,14 @@ class WorkMeter:
         self._steps = StepTimes(slots)
         self._history: deque[tuple[float, int, int, int]] = deque()
 
-    def observe(self, totals: Totals, queued: Sequence[int], now: float) -> Work | None:
+    def observe(self, stats: RankStats, finished: int, queued: Sequence[int], now: float) -> Work | None:
         """Take in the counters at a moment; None as long as nothing was computed.
 
-        `queued` has the prompt tokens of each request that waits, 0 where they are not known yet.
+        `finished` counts the requests that were answered; `queued` has the prompt tokens of each request that
+        waits, 0 where they are not known yet.
         """
-        self._steps.observe(totals)
-        self._history.append((now, totals.prefill_tokens, totals.decode_tokens, totals.finished))
+        self._steps.observe(stats)
+        self._history.append((now, stats.prefill_tokens, stats.decode_tokens, finished))
         while now - self._history[1 if len(self._history) > 1 else 0][0] > ANSWERS_SECONDS:
             self._history.popleft()
         cost = self._steps.cost

@@ -12,6 +12,7 @@ from service.api.application import create_application
 from service.api.backend import Backend
 from service.errors import CapstanError, ErrorCode, RequestError
 from service.media.fetch import Fetcher
+from service.media.tiles import Tiling
 from service.metrics.telemetry import Telemetry
 from service.native.engine import Engine
 from service.protocol.chat_format import ChatFormat
@@ -35,6 +36,7 @@ class StubEngine:
     cancelled: bool = False
     completion: Completion | None = None
     finished: Completion = FINISHED
+    tiling: Tiling | None = None
     chat_format: ChatFormat = field(default_factory=ChatFormat)
     broken_off: Usage | None = None
 
@@ -78,6 +80,7 @@ class StubEngine:
             slots=64,
             context_length=4096,
             startup_seconds={"read": 1.5},
+            tiling=self.tiling,
             chat_format=self.chat_format,
         )
 

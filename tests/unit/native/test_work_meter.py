@@ -1,37 +1,36 @@
 """Work in seconds, from the counters of an engine whose steps are known exactly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 
 import pytest
 
-from service.native.work_meter import StepTimes, Totals, WorkMeter
-from service.protocol.stats import Work
+from service.native.work_meter import StepTimes, WorkMeter
+from service.protocol.stats import RankStats, Work
 
 # Seconds that every step takes, and those of a token that is read and written.
 STEP, PROMPT, ANSWER = 0.010, 0.0001, 0.0002
 SLOTS = 50
-NOTHING = Totals(0, 0, 0, 0, 0.0)
+FINISHED = 600  # requests of a busy minute
 
 
 @dataclass
 class Model:
     """An engine that takes exactly these times."""
 
-    totals: Totals = NOTHING
+    stats: RankStats = field(default_factory=RankStats)
 
-    def step(self, prompt: int, answers: int, finished: int = 0) -> Totals:
+    def step(self, prompt: int, answers: int) -> RankStats:
         """Count one step."""
-        old = self.totals
-        self.totals = Totals(
-            old.prefill_tokens + prompt,
-            old.decode_tokens + answers,
-            old.finished + finished,
-            old.steps + 1,
-            old.step_seconds + STEP + prompt * PROMPT + answers * ANSWER,
+        old = self.stats
+        self.stats = RankStats(
+            prefill_tokens=old.prefill_tokens + prompt,
+            decode_tokens=old.decode_tokens + answers,
+            steps=old.steps + 1,
+            step_seconds=old.step_seconds + STEP + prompt * PROMPT + answers * ANSWER,
         )
-        return self.totals
+        return self.stats
 
 
 def trained(steps: StepTimes, prompts: tuple[int, int], answers: tuple[int, int]) -> StepTimes:
@@ -68,7 +67,7 @@ def test_work_is_never_more_than_the_time_it_took() -> None:
 
 def test_before_the_first_step_nothing_is_known() -> None:
     """An engine that has computed nothing has no work to tell."""
-    assert WorkMeter(SLOTS).observe(NOTHING, [0, 0], 1.0) is None
+    assert WorkMeter(SLOTS).observe(RankStats(), 0, [0, 0], 1.0) is None
 
 
 def test_a_new_speed_is_learned() -> None:
@@ -77,13 +76,9 @@ def test_a_new_speed_is_learned() -> None:
     for _ in range(400):
         steps.observe(model.step(1000, 40))
     before = steps.cost
-    slow = Totals(0, 0, 0, 0, 0.0)
     for number in count(1):
         last = model.step(1000, 40)
-        slow = Totals(
-            last.prefill_tokens, last.decode_tokens, 0, last.steps, last.step_seconds + number * 0.118
-        )
-        steps.observe(slow)
+        steps.observe(replace(last, step_seconds=last.step_seconds + number * 0.118))
         if number > 1500:
             break
     after = steps.cost
@@ -92,15 +87,15 @@ def test_a_new_speed_is_learned() -> None:
     assert after.seconds(1000, 40) == pytest.approx(2 * before.seconds(1000, 40), rel=0.1)
 
 
-def busy(meter: WorkMeter, queued: list[int]) -> tuple[Work, Totals]:
+def busy(meter: WorkMeter, queued: list[int]) -> tuple[Work, RankStats]:
     """A minute in which a request of about 100 tokens and an answer of about 20 ends ten times a second."""
     model, rng, work = Model(), Random(1), None
-    for tenth in range(600):
+    for tenth in range(FINISHED):
         for _ in range(rng.randint(2, 8)):
             model.step(0, rng.randint(2, 6))
-        work = meter.observe(model.step(rng.randint(50, 150), 1, finished=1), queued, 0.1 * tenth)
+        work = meter.observe(model.step(rng.randint(50, 150), 1), tenth + 1, queued, 0.1 * tenth)
     assert work is not None
-    return work, model.totals
+    return work, model.stats
 
 
 @pytest.mark.parametrize(
@@ -110,15 +105,15 @@ def busy(meter: WorkMeter, queued: list[int]) -> tuple[Work, Totals]:
 )
 def test_work_that_waits_is_weighed_by_its_tokens(queued: list[int], prompt: float | None) -> None:
     """Requests that wait count by their prompts, and by the mean where those are not known yet."""
-    work, totals = busy(WorkMeter(SLOTS), queued)
-    tokens = totals.prefill_tokens / totals.finished if prompt is None else prompt
-    answer = totals.decode_tokens / totals.finished
+    work, stats = busy(WorkMeter(SLOTS), queued)
+    tokens = stats.prefill_tokens / FINISHED if prompt is None else prompt
+    answer = stats.decode_tokens / FINISHED
     seconds = len(queued) * (tokens * PROMPT + answer * (ANSWER + STEP / SLOTS))
     assert work.queued == pytest.approx(seconds, rel=0.15)
 
 
 def test_the_rate_is_the_work_of_a_second() -> None:
     """What small requests take of a replica is the part that their tokens take in full batches."""
-    work, totals = busy(WorkMeter(SLOTS), [])
-    seconds = totals.prefill_tokens * PROMPT + totals.decode_tokens * (ANSWER + STEP / SLOTS)
+    work, stats = busy(WorkMeter(SLOTS), [])
+    seconds = stats.prefill_tokens * PROMPT + stats.decode_tokens * (ANSWER + STEP / SLOTS)
     assert work.rate == pytest.approx(seconds / 60, rel=0.25)

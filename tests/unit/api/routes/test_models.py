@@ -1,9 +1,5 @@
 """GET /v1/models and GET /v1/tiles."""
 
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 from fastapi.testclient import TestClient
 
@@ -41,19 +37,10 @@ def test_an_unknown_model_is_not_found(client: TestClient) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
 
 
-@dataclass
-class Cutting(StubEngine):
-    """Cuts as the published InternVL2 checkpoints do."""
-
-    cut: Tiling | None = None
-
-    def describe(self) -> Any:
-        return SimpleNamespace(tiling=self.cut)
-
-
 @pytest.fixture
 def engine() -> StubEngine:
-    return Cutting(cut=Tiling(TileSpec(size=448, max_tiles=12), tokens_per_tile=256))
+    """Cuts as the published InternVL2 checkpoints do."""
+    return StubEngine(tiling=Tiling(TileSpec(size=448, max_tiles=12), tokens_per_tile=256))
 
 
 @pytest.mark.parametrize(
@@ -75,9 +62,9 @@ def test_tiles_of_a_size(
     }
 
 
-def test_no_tiles_of_another_family(client: TestClient, engine: Cutting) -> None:
+def test_no_tiles_of_another_family(client: TestClient, engine: StubEngine) -> None:
     """For a model whose own processor takes images in another way, there is no cut."""
-    engine.cut = None
+    engine.tiling = None
     assert client.get("/v1/tiles", params={"width": 10, "height": 10}).json() == {"cut": None}
 
 
