@@ -10,16 +10,16 @@ import torch
 from transformers import PreTrainedModel
 
 from service.checkpoint.loaded import LoadedModel
-from service.engine.attention.backend import Attention, LayerAttention
+from service.engine.attention.backend import LayerAttention
 from service.engine.attention.batch import Batch
-from service.engine.attention.cache import Cache, CacheShape
-from service.engine.attention.sdpa import SdpaAttention
-from service.engine.attention.varlen import VarlenAttention, flash_serves
+from service.engine.attention.cache import CacheShape
+from service.engine.attention.varlen import flash_serves
 from service.engine.runner.attention_shape import context_limit, observe
 from service.engine.runner.model_attention import attending
 from service.engine.runner.model_prompt import ModelPrompts
-from service.engine.runner.packing import batch_of, features_of, in_order, like_with_like, tokens_of
-from service.engine.runner.pixels import joined, normaliser_of, pixels
+from service.engine.runner.packing import features_of, tokens_of
+from service.engine.runner.pixels import normaliser_of, pixels
+from service.engine.runner.runner import Runner
 from service.engine.runner.vision import Vision, sees
 from service.engine.scheduler import Chunk
 from service.prompt.reading import causal
@@ -80,48 +80,37 @@ class PackedForward:
         return rows
 
 
-class TransformersRunner:
-    """See `Runner`. Called by one thread alone."""
+class TransformersRunner(Runner):
+    """See `Runner`."""
 
     name = "transformers"
 
     def __init__(self, loaded: LoadedModel) -> None:
         """Take a model over. Raises CheckpointError for one that cannot be batched continuously."""
-        self.forward = PackedForward(loaded.model)
-        self.context_limit = context_limit(loaded.model)
-        self.normalise = normaliser_of(loaded) if loaded.inputs.tiling is not None else None
         model: Any = loaded.model
-        self.vision: Vision | None = None
+        self.forward = PackedForward(model)
+        self.normalise = normaliser_of(loaded) if loaded.inputs.tiling is not None else None
+        vision = None
         if self.normalise is not None and sees(model.config):
-            self.vision = Vision(model.model, model.config, self.normalise)
+            vision = Vision(model.model, model.config, self.normalise)
         layers = self.forward.layers
         self.windows = {layer.window for layer in layers}
         # Flash attention has neither a softcap nor tokens that see later ones.
         plain = not self.forward.prompts.looks_ahead and not any(layer.softcap for layer in layers)
-        self.flash = plain and flash_serves(loaded.device, loaded.dtype)
-        self.shape = CacheShape(len(layers), layers[0].heads, layers[0].channels, loaded.dtype, loaded.device)
-        self.token_bytes = self.shape.token_bytes
-        self.allocate(1, 1)
-
-    def allocate(self, pages: int, page_tokens: int) -> None:
-        """Make the cache."""
-        self.cache = Cache(self.shape, pages, page_tokens, by_head=not self.flash)
-        self.attention: Attention = VarlenAttention(self.cache) if self.flash else SdpaAttention(self.cache)
-
-    def clear(self, page: int) -> None:
-        """Zero a page of the cache."""
-        self.cache.clear(page)
+        super().__init__(
+            CacheShape(len(layers), layers[0].heads, layers[0].channels, loaded.dtype, loaded.device),
+            flash=plain and flash_serves(loaded.device, loaded.dtype),
+            vision=vision,
+            context_limit=context_limit(model),
+        )
 
     def capture(self, most: int) -> None:
         """Record nothing: a forward of transformers is not the same work at every step."""
 
     def features(self, images: abc.Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Features of images."""
-        if self.vision is not None:
-            tiles = self.vision(joined(images, self.shape.device))  # [T, image tokens a tile, H]
-            return [part.flatten(0, 1) for part in tiles.split([len(image) for image in images])]
-        if self.normalise is None:
-            raise RuntimeError("tiles came for a model whose own processor makes its pixels")
+        """See `Runner`; other vision towers than InternVL's see through the model's own forward."""
+        if self.vision is not None or self.normalise is None:
+            return super().features(images)
         seen = pixels(images, self.normalise, self.shape.device)  # [T, 3, H, W]
         found = self.encode({"pixel_values": seen.to(self.shape.dtype)})  # [N, F]
         tokens = len(found) // len(seen)
@@ -131,12 +120,8 @@ class TransformersRunner:
         """Features of all images of a prompt whose pixels the checkpoint's own processor made: [N, F]."""
         return self.forward.prompts.features(extra)
 
-    def run(self, chunks: abc.Sequence[Chunk]) -> torch.Tensor:
-        """Compute chunks; logits in their order."""
-        order = like_with_like(chunks)
-        chunks = [chunks[index] for index in order]
-        batch = replace(batch_of(chunks, self.cache.page_tokens), visible=self._visible(chunks))
-        return in_order(self._run(chunks, batch), order, batch.outputs)
+    def _batch(self, chunks: abc.Sequence[Chunk]) -> Batch:
+        return replace(super()._batch(chunks), visible=self._visible(chunks))
 
     def _run(self, chunks: abc.Sequence[Chunk], batch: Batch) -> torch.Tensor:
         found = features_of(chunks)
