@@ -25,10 +25,10 @@ from service.checkpoint.loaded import LoadedModel
 from service.checkpoint.plan import Plan
 from service.checkpoint.quantization import weights_of
 from service.device import name_of, pick
+from service.engine.choose import choose, executor
 from service.engine.executor import Leader, LeadingExecutor, Peer, follow
 from service.engine.ranks.channel import Channel
 from service.engine.ranks.messages import Failed, FromRank, LogLine, Ready, Setup, ToRank
-from service.engine.runner.choose import choose, executor
 from service.engine.runner.tensor_parallel import refuse_indivisible
 from service.engine.step_loop import StepLoop
 from service.engine_options import EngineOptions

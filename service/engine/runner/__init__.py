@@ -1,1 +1,1 @@
-"""Ways of running a model, behind one protocol."""
+"""Ways of running a model, and the memory that they take."""

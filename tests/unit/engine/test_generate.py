@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from service.engine.runner.generate import GenerateBatcher
+from service.engine.generate import GenerateBatcher
 from service.engine.sequence import Sequence
 from service.errors import ErrorCode, RequestError
 from service.native.engine import Engine

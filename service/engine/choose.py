@@ -14,9 +14,9 @@ from service.engine.attention.varlen import flash_serves
 from service.engine.batching import Batcher, ContinuousBatcher
 from service.engine.executor import Executor, LeadingExecutor, LocalExecutor, Peer
 from service.engine.features import FeatureShape, FeatureStore
+from service.engine.generate import GenerateBatcher
 from service.engine.pages import PageTable
 from service.engine.runner import fused
-from service.engine.runner.generate import GenerateBatcher
 from service.engine.runner.graphs import CudaGraph
 from service.engine.runner.memory import plan_cache, run_worst_step
 from service.engine.runner.runner import Runner
