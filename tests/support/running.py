@@ -143,7 +143,7 @@ async def until(condition: Any) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)  # without a pause the threads of the engine hardly get a turn
 
 
 def mixed_requests(count: int, seed: int) -> list[Request]:
