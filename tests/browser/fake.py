@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any, cast
 
 import uvicorn
@@ -24,6 +23,7 @@ from service.media.fetch import Fetcher, FetchOptions
 from service.media.tiles import TileSpec, Tiling
 from service.metrics.telemetry import Telemetry
 from service.native.engine import Engine
+from service.protocol.stats import EngineDescription
 from service.settings import Settings
 from tests.support.server import free_port
 
@@ -78,18 +78,15 @@ class Script:
 class FakeEngine:
     """Describes itself and how it cuts images; generates nothing."""
 
-    def tiling(self) -> Tiling:
-        return Tiling(TileSpec(size=448, max_tiles=12), tokens_per_tile=256)
-
-    def describe(self) -> Any:
-        return SimpleNamespace(
-            kind="native",
+    def describe(self) -> EngineDescription:
+        return EngineDescription(
             runner="fused",
             device="cuda:0",
             dtype="bfloat16",
             slots=64,
             context_length=8192,
-            startup_seconds={},
+            cache_bytes=2**30,
+            tiling=Tiling(TileSpec(size=448, max_tiles=12), tokens_per_tile=256),
         )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +16,7 @@ from service.metrics.telemetry import Telemetry
 from service.native.engine import Engine
 from service.protocol.chat_format import ChatFormat
 from service.protocol.request import Completion, FinishReason, Request, Timings, Usage
+from service.protocol.stats import EngineDescription
 from service.settings import Settings
 
 CAPTION = "a red circle left of a blue square"
@@ -71,14 +71,14 @@ class StubEngine:
         if self.stopped:
             raise self.stopped
 
-    def describe(self) -> Any:
-        return SimpleNamespace(
-            kind="native",
+    def describe(self) -> EngineDescription:
+        return EngineDescription(
             runner="fused",
             device="cpu",
             dtype="float32",
             slots=64,
             context_length=4096,
+            cache_bytes=2**30,
             startup_seconds={"read": 1.5},
             tiling=self.tiling,
             chat_format=self.chat_format,
