@@ -53,7 +53,7 @@ def choose(
         name=local.runner.name,
         stop_ids=loaded.stop_ids,
         context_length=context_length,
-        cache_bytes=pages * options.page_tokens * local.runner.token_bytes,
+        cache_bytes=pages * options.page_tokens * local.runner.shape.token_bytes,
         prompt_lookup=options.prompt_lookup,
     )
     return batcher, local.features
@@ -71,14 +71,15 @@ def executor(loaded: LoadedModel, options: EngineOptions) -> tuple[LocalExecutor
         features = FeatureStore(shape, options.feature_cache_images)
     with timed(loaded.seconds, "profile"):
         budget = _least(cache_budget(runner, loaded, options), loaded.device)
-    if budget < LEAST_CONTEXT * runner.token_bytes:
+    token_bytes = runner.shape.token_bytes
+    if budget < LEAST_CONTEXT * token_bytes:
         raise DeviceError(
-            f"the key-value cache can hold {budget // runner.token_bytes} tokens ({budget} B); it needs "
+            f"the key-value cache can hold {budget // token_bytes} tokens ({budget} B); it needs "
             f"{LEAST_CONTEXT}; raise CAPSTAN_CACHE_BYTES or CAPSTAN_MEMORY_FRACTION, or take a larger GPU"
         )
     context_length = min(loaded.context_length, runner.context_limit or loaded.context_length)
     most = options.slots * -(-context_length // options.page_tokens)
-    pages = min(budget // (runner.token_bytes * options.page_tokens), most)
+    pages = min(budget // (token_bytes * options.page_tokens), most)
     runner.allocate(pages, options.page_tokens)
     with timed(loaded.seconds, "capture"):
         runner.capture(options.slots)

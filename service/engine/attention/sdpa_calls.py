@@ -98,7 +98,7 @@ class PageRows:
         if self.copied is None:
             return [cells.as_strided(self.shape, self.strides, begin) for begin in self.begin]
         count, heads, length, channels = self.shape
-        both = copied(cells, self.copied, length).view(count, 2 * heads, length, channels)
+        both = copied(cells, self.copied, length).view(count, 2 * heads, length, channels)  # [B, 2K, L, D]
         return [both[:, :heads], both[:, heads:]]
 
 
@@ -156,7 +156,7 @@ def page_rows(pages: Sequence[int], cache: Cache) -> torch.Tensor:
 
 
 def copied(cells: torch.Tensor, rows: torch.Tensor, length: int) -> torch.Tensor:
-    """The first `length` tokens of heads of pages [N], one after the other: [N, length * D].
+    """The first `length` tokens of those heads of pages that `rows` [N] names: [N, length * D].
 
     Selecting rows of a matrix takes a quarter of the time that indexing the cells [pages, 2K, L, D] does.
     """

@@ -37,7 +37,6 @@ class Runner(ABC):
         self, shape: CacheShape, *, flash: bool, vision: Vision | None, context_limit: int | None = None
     ) -> None:
         self.shape = shape
-        self.token_bytes = shape.token_bytes
         self.flash = flash
         self.vision = vision
         self.context_limit = context_limit

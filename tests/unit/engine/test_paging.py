@@ -30,7 +30,7 @@ def test_preempted_sequences_are_answered_as_alone() -> None:
     loaded = without_stops()
     requests = [ask(picture(seed), "What is this?" * (seed % 3), max_tokens=90) for seed in range(8)]
     expected = [by_generate(loaded, request) for request in requests]
-    token = FusedRunner(embedded()).token_bytes
+    token = FusedRunner(embedded()).shape.token_bytes
     with running(loaded, slots=8, cache_bytes=token * 400) as engine:
         assert [completion.text for completion in answer(engine, *requests)] == expected
         stats = engine.stats()
@@ -50,7 +50,7 @@ def test_a_preempted_stream_does_not_notice() -> None:
 
         return await asyncio.gather(*map(one, range(len(requests))))
 
-    token = FusedRunner(embedded()).token_bytes
+    token = FusedRunner(embedded()).shape.token_bytes
     with running(loaded, slots=6, cache_bytes=token * 300) as engine:
         assert asyncio.run(streams(engine)) == expected
         assert engine.stats().preempted > 0

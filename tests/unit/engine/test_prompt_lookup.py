@@ -235,7 +235,7 @@ def test_the_model_writes_the_same_text(runner: RunnerName) -> None:
 def test_the_model_is_preempted_and_writes_the_same_text() -> None:
     """With few pages the model's answers are the same, too."""
     requests = [ask(picture(seed), max_tokens=70) for seed in range(5)]
-    few = FusedRunner(embedded()).token_bytes * 300
+    few = FusedRunner(embedded()).shape.token_bytes * 300
     assert texts(requests, 4, cache_bytes=few, slots=5) == texts(requests, 0)
 
 
