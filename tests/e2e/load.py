@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import httpx
 
+from bench.workload import samples
+
 IMAGE = (Path(__file__).parents[2] / "examples" / "images" / "shapes.png").read_bytes()
 PIECES = 10
 EDGE = "slow-upload"
@@ -56,8 +58,9 @@ class Asked:
 class Load:
     """Clients that ask for captions, one after another, until the `with` block ends.
 
-    There is one client for each seed, whose answers are streams, and one for each of the seconds of an
-    upload. `captions` are of the uploads, whose answers are short.
+    There is one client for each seed, whose answers are streams, one for each of the seconds of an upload,
+    and one for each of the pauses, which sends new images with that many seconds between them. `captions` are
+    of the uploads, whose answers are short.
     """
 
     address: str
@@ -65,6 +68,7 @@ class Load:
     key: str | None = None
     seeds: Sequence[int] = SEEDS
     uploads_s: Sequence[float] = UPLOADS_S
+    pauses_s: Sequence[float] = ()
     asked: list[Asked] = field(default_factory=list)
     captions: set[str] = field(default_factory=set)
     _texts: dict[int, str] = field(default_factory=dict)
@@ -89,6 +93,7 @@ class Load:
     def __enter__(self) -> Self:
         asks = [(self._stream, seed) for seed in self.seeds]
         asks += [(self._upload, seconds) for seconds in self.uploads_s]
+        asks += [(self._new_image, seconds) for seconds in self.pauses_s]
         for ask, how in asks:
             self._clients.append(threading.Thread(target=self._ask_until_over, args=(ask, how)))
             self._clients[-1].start()
@@ -100,7 +105,7 @@ class Load:
         self._over.set()
         for client in self._clients:
             client.join()
-        for name in ("stream", "upload"):
+        for name in ("stream", "upload", "new_image"):
             if seconds := sorted(
                 each.seconds for each in self.asked if each.kind == name and not each.failure
             ):
@@ -142,7 +147,11 @@ class Load:
             "stream": True,
         }
         url = f"{self.address}/v1/chat/completions"
-        with httpx.stream("POST", url, json=body, headers=self._headers(), timeout=LIMIT_S) as answer:
+        headers = self._headers(**{"Content-Type": "application/json"})
+        # Chunked, because of Traefik: with a Content-Length it now and then cuts an answer that begins within
+        # milliseconds (docs/reliability.md).
+        pieces = iter([json.dumps(body).encode()])
+        with httpx.stream("POST", url, content=pieces, headers=headers, timeout=LIMIT_S) as answer:
             if answer.is_error:
                 raise ValueError(f"status {answer.status_code}: {answer.read()[:200]!r}")
             *events, last, end = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
@@ -163,6 +172,21 @@ class Load:
         if answer.is_error:
             raise ValueError(f"status {answer.status_code}: {answer.text[:200]}")
         self.captions.add(answer.json()["caption"])
+
+    def _new_image(self, pause_s: float) -> None:
+        """Send an image that no cache has seen, after a pause."""
+        self._over.wait(pause_s)
+        (sample,) = samples(1, time.time_ns())
+        answer = httpx.post(
+            f"{self.address}/caption",
+            files={"image": sample.file},
+            headers=self._headers(),
+            timeout=LIMIT_S,
+        )
+        if answer.is_error:
+            raise ValueError(f"status {answer.status_code}: {answer.text[:200]}")
+        if not answer.json()["caption"]:
+            raise WrongAnswerError("the caption of a new image is empty")
 
     def _body(self, duration_s: float) -> Iterator[bytes]:
         head = f'--{EDGE}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
