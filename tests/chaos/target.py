@@ -1,7 +1,7 @@
 """The release that faults are done to: its pods, its load, and whether all of it is there."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +33,16 @@ class Target:
     site: Site
 
     @contextmanager
-    def under_load(self, fault: str, *, afterwards_s: float = AFTERWARDS_S) -> Iterator[Report]:
+    def under_load(
+        self,
+        fault: str,
+        *,
+        afterwards_s: float = AFTERWARDS_S,
+        seeds: Sequence[int] = SEEDS,
+        pauses_s: Sequence[float] = (),
+    ) -> Iterator[Report]:
         """A steady load before, during and for some seconds after what the `with` block does."""
-        load = Load(self.site.address, self.site.host, self.site.key, seeds=SEEDS, uploads_s=UPLOADS_S)
+        load = Load(self.site.address, self.site.host, self.site.key, seeds, UPLOADS_S, pauses_s)
         report = Report(fault, load)
         with load:
             time.sleep(WARM_UP_S)
