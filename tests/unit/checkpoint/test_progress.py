@@ -1,6 +1,7 @@
 """What a load tells in the log."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,9 @@ def test_load_ends_with_one_line(
     capfd.readouterr()
     caplog.clear()
     load(str(folder))
-    assert [record.getMessage() for record in caplog.records] == [
-        f"loaded {folder}: 0.1 M parameters, 313.9 KiB float32 on cpu in 0 s"
-    ]
+    said = f"loaded {folder}: 0.1 M parameters, 313.9 KiB float32 on cpu in "
+    *progress, last = caplog.records
+    assert re.fullmatch(rf"{re.escape(said)}\d+ s", last.getMessage())
+    # On a busy machine a transfer may take so long that it tells of itself.
+    assert all(re.match(r"read \S+ \S+ of 313.9 KiB", record.getMessage()) for record in progress)
     assert capfd.readouterr().err.replace(caplog.text, "") == ""
