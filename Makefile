@@ -49,8 +49,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 serve: $(INSTALLED)  ## Serve the embedded model on http://127.0.0.1:8000
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m service.run $(CONFIG)
 
+# Servers share ports, so the tests that start one follow one another; of the others, one runs on each core.
+PURE := not service and not browser and not e2e and not engines and not chaos
 test: $(INSTALLED)  ## Run the tests: no GPU, network or Kubernetes; the page's need Chromium; FAST=1 skips slow ones
-	$(BIN)/python -m pytest $(if $(FAST),-m 'not slow and not service and not browser and not e2e and not engines and not chaos')
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m '$(PURE)$(if $(FAST), and not slow)'
+	$(if $(FAST),,$(BIN)/python -m pytest -m 'service or browser')
 
 coverage: $(INSTALLED)  ## Run the tests with line and branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
