@@ -21,7 +21,7 @@ def test_requests_divide_the_time_of_the_steps_among_them() -> None:
     """What requests are charged adds up to the time that the model was busy, shared answers included."""
     with running() as engine:
         before = engine.stats()
-        completions = answer(engine, *mixed_requests(10, seed=5), *[ask(picture(7), "describe")] * 4)
+        completions = answer(engine, *mixed_requests(60, seed=5), *[ask(picture(7), "describe")] * 4)
         after = engine.stats()
     charged = sum(completion.timings.compute for completion in completions)
     busy = after.step_seconds - before.step_seconds
@@ -32,7 +32,7 @@ def test_requests_divide_the_time_of_the_steps_among_them() -> None:
 def test_static_batches_divide_their_time_too() -> None:
     """Whole batches charge their sequences the time that they took."""
     with running(runner="generate") as engine:
-        completions = answer(engine, *mixed_requests(6, seed=6))
+        completions = answer(engine, *mixed_requests(24, seed=6))
         stats = engine.stats()
     charged = sum(completion.timings.compute for completion in completions)
     assert 0.8 * stats.step_seconds < charged <= 1.01 * stats.step_seconds
