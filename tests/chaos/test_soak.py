@@ -36,12 +36,10 @@ def test_memory_stays(target: Target) -> None:
     taken = list[list[int]]()
     end = time.monotonic() + SECONDS
     with target.under_load(f"{SECONDS:.0f} s of load", seeds=(25,), pauses_s=(0.5, 1.0)) as report:
-        report.now()
         while time.monotonic() < end:
             taken.append([int(word) for name in names for word in target.execute(name, MEMORY).split()])
             print(time.strftime("%H:%M:%S"), len(report.load.asked), *(n // MIB for n in taken[-1]))  # noqa: T201
             time.sleep(STEP_S)
-        report.back()
     assert report.failed == []
     quarter = len(taken) // 4
     for series in zip(*taken, strict=True):

@@ -105,7 +105,7 @@ class Load:
         self._over.set()
         for client in self._clients:
             client.join()
-        for name in ("stream", "upload", "new_image"):
+        for name in sorted({each.kind for each in self.asked}):
             if seconds := sorted(
                 each.seconds for each in self.asked if each.kind == name and not each.failure
             ):
@@ -167,26 +167,21 @@ class Load:
         """Send an image bit by bit."""
         form = f"multipart/form-data; boundary={EDGE}"
         headers = self._headers(**{"Content-Type": form})
-        body = self._body(duration_s)
-        answer = httpx.post(f"{self.address}/caption", content=body, headers=headers, timeout=LIMIT_S)
-        if answer.is_error:
-            raise ValueError(f"status {answer.status_code}: {answer.text[:200]}")
-        self.captions.add(answer.json()["caption"])
+        self.captions.add(self._caption(content=self._body(duration_s), headers=headers))
 
     def _new_image(self, pause_s: float) -> None:
         """Send an image that no cache has seen, after a pause."""
         self._over.wait(pause_s)
         (sample,) = samples(1, time.time_ns())
-        answer = httpx.post(
-            f"{self.address}/caption",
-            files={"image": sample.file},
-            headers=self._headers(),
-            timeout=LIMIT_S,
-        )
+        if not self._caption(files={"image": sample.file}, headers=self._headers()):
+            raise WrongAnswerError("the caption of a new image is empty")
+
+    def _caption(self, **request: Any) -> str:
+        answer = httpx.post(f"{self.address}/caption", timeout=LIMIT_S, **request)
         if answer.is_error:
             raise ValueError(f"status {answer.status_code}: {answer.text[:200]}")
-        if not answer.json()["caption"]:
-            raise WrongAnswerError("the caption of a new image is empty")
+        caption: str = answer.json()["caption"]
+        return caption
 
     def _body(self, duration_s: float) -> Iterator[bytes]:
         head = f'--{EDGE}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
