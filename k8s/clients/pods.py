@@ -7,7 +7,9 @@ NetworkPolicies forbid it. A pod of the cluster connects directly, so its accoun
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -116,9 +118,34 @@ class Pods:
         core = CoreV1Api(ApiClient(self._client.api.configuration))
         connect = core.connect_get_namespaced_pod_portforward
         try:
-            forward: PortForward = portforward(
-                connect, pod, self._client.namespace, ports=str(port), _request_timeout=timeout_s
+            return _connect(
+                lambda: portforward(connect, pod, self._client.namespace, ports=str(port)), timeout_s
             )
         except (ApiException, websocket.WebSocketException, OSError) as error:
             raise UnreachableError(f"no port-forward to pod {pod}:{port} ({type(error).__name__})") from None
-        return forward
+
+
+def _connect(connect: Callable[[], "PortForward"], timeout_s: float) -> "PortForward":
+    """Connect in a thread, and give up after `timeout_s` seconds or on Ctrl-C.
+
+    The client itself sets no limit for the handshake, and reports an interrupt as a failed connection.
+    """
+    found: Future[PortForward] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(connect())
+        except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return found.result(timeout_s)
+    except BaseException:
+        found.add_done_callback(_close)
+        raise
+
+
+def _close(abandoned: "Future[PortForward]") -> None:
+    if abandoned.exception() is None:
+        abandoned.result().close()
