@@ -65,6 +65,8 @@ def _gpus(site: Site) -> dict[str, int]:
 @contextmanager
 def lines(site: Site, *arguments: str) -> Iterator[tuple[Iterator[str], list[int]]]:
     """The lines of a command that does not end by itself, and its exit code after Ctrl-C."""
+    # A script's background jobs, and what they start, ignore SIGINT unless they ask for it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process, codes = site.start(*arguments), list[int]()
     assert process.stdout
     late = threading.Timer(60.0, process.kill)
