@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from service.settings import Settings
 from tests.chart.rendering import render
 
 
@@ -83,7 +84,9 @@ def test_the_autoscaler_runs_only_if_the_number_of_pods_can_change() -> None:
     assert rendered.head["automountServiceAccountToken"] is False
 
 
-def test_a_share_of_a_gpu_is_a_share_of_its_memory() -> None:
-    """A replica with half a GPU uses less than half of its memory."""
+def test_the_memory_of_a_shared_gpu_is_divided_once() -> None:
+    """The chart leaves the memory fraction to the replica, which multiplies it by its share of the GPU."""
     rendered = render({"models": {"a": {"gpusPerReplica": 0.5, "replicas": 2}}, "nodePools": {"gpu": {}}})
-    assert rendered.application("a")["args"]["memory_fraction"] == pytest.approx(0.45)
+    application = rendered.application("a")
+    assert application["deployments"][0]["ray_actor_options"]["num_gpus"] == 0.5
+    assert Settings(**application["args"]).for_resources(cpus=1, gpus=0.5).memory_fraction == 0.45

@@ -31,9 +31,6 @@
   {{- end -}}
 {{- end -}}
 {{- include "capstan.mergeInto" (dict "into" $args "from" $model.settings) -}}
-{{- if and (gt (float64 $model.gpusPerReplica) 0.0) (lt (float64 $model.gpusPerReplica) 1.0) (not (hasKey $args "memory_fraction")) -}}
-  {{- $_ := set $args "memory_fraction" (mulf 0.9 $model.gpusPerReplica) -}}
-{{- end -}}
 {{- if $model.revision -}}{{- $_ := set $args "model_revision" $model.revision -}}{{- end -}}
 {{- with $model.adapter.source -}}{{- $_ := set $args "adapter" . -}}{{- end -}}
 {{- with $model.adapter.revision -}}{{- $_ := set $args "adapter_revision" . -}}{{- end -}}
