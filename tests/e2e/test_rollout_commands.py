@@ -198,7 +198,8 @@ def test_autoscaling(site: Site) -> None:
         scaled, pods, replicas = site.active(), site.pods(), site.replicas()
         assert _cluster(site)["enableInTreeAutoscaling"]
         assert site.run("scale", "shapes", "--min", "1", "--max", "5").code == 0
-        assert (site.active(), site.pods()) == (scaled, pods)
+        assert site.active() == scaled
+        assert site.pods() >= pods  # on a busy machine the load takes a second replica, and a pod for it
         assert site.replicas()["shapes"] >= replicas["shapes"]
         assert _cluster(site)["workerGroupSpecs"][0]["maxReplicas"] == 3
         assert site.run("deploy", "--set", NEW_CLUSTER.format("scaled")).code == 0
