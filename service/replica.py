@@ -57,9 +57,7 @@ class Replica:
             undo.pop_all()
         self.fetcher = Fetcher(_fetch_options(settings))
         self.telemetry = Telemetry.from_settings(settings)
-        self.telemetry.metrics.watch(
-            self.engine, queue_limit=settings.max_waiting, load_seconds=phases.seconds
-        )
+        self.telemetry.metrics.watch(self.engine, load_seconds=phases.seconds)
         self.backend = Backend(
             self.engine, settings, settings.generation_defaults, self.fetcher, self.telemetry
         )

@@ -127,6 +127,7 @@ class ExternalEngine:
             feature_misses=0,
             feature_bytes=0,
             slots_free=free,
+            queue_limit=self._limit - self._description.slots,
         )
 
     def _check_admission(self, client: str, wanted: int) -> None:

@@ -105,7 +105,10 @@ RUNNING = Definition("capstan_running_requests", "gauge", "Requests that steps o
 WAITING = Definition("capstan_waiting_requests", "gauge", "Requests that wait for their first step.")
 SLOTS = Definition("capstan_slots", "gauge", "The most requests that can run at once.")
 QUEUE_LIMIT = Definition(
-    "capstan_queue_limit", "gauge", "The most requests that can wait (CAPSTAN_MAX_WAITING)."
+    "capstan_queue_limit",
+    "gauge",
+    "The most requests that can wait: CAPSTAN_MAX_QUEUE_SECONDS of work at the model's present speed, at "
+    "most CAPSTAN_MAX_WAITING.",
 )
 STEPS = Definition("capstan_steps_total", "counter", "Steps of the model.")
 STEP_SECONDS = Definition(

@@ -40,9 +40,9 @@ class Metrics:
         for reason in (*Refusal, *UNSPECIFIC):
             self._add(names.REFUSALS, 0, reason=reason.value)
 
-    def watch(self, engine: ServingEngine, *, queue_limit: int, load_seconds: Mapping[str, float]) -> None:
+    def watch(self, engine: ServingEngine, *, load_seconds: Mapping[str, float]) -> None:
         """Export an engine that has started, and how long its start took."""
-        self.registry.register(EngineCollector(self._model, engine, queue_limit, load_seconds))
+        self.registry.register(EngineCollector(self._model, engine, load_seconds))
 
     def record(self, record: RequestRecord) -> None:
         """Count a request that has ended."""
@@ -105,6 +105,7 @@ ENGINE_METRICS: Mapping[Definition, Mapping[str, Callable[[EngineStats], float]]
     names.RUNNING: {"": lambda stats: stats.running},
     names.WAITING: {"": lambda stats: stats.waiting},
     names.SLOTS: {"": lambda stats: stats.running + stats.slots_free},
+    names.QUEUE_LIMIT: {"": lambda stats: stats.queue_limit},
     names.STEPS: {"": lambda stats: stats.steps},
     names.STEP_SECONDS: {"": lambda stats: stats.step_seconds},
     names.STEP_REQUESTS: {"": lambda stats: stats.step_sequences},
@@ -129,18 +130,15 @@ ENGINE_METRICS: Mapping[Definition, Mapping[str, Callable[[EngineStats], float]]
     },
 }
 # Known once the engine has started.
-FIXED = (names.QUEUE_LIMIT, names.LOAD_SECONDS, names.INFO)
+FIXED = (names.LOAD_SECONDS, names.INFO)
 
 
 class EngineCollector(Collector):
     """Asks an engine for its statistics at each scrape."""
 
-    def __init__(
-        self, model: str, engine: ServingEngine, queue_limit: int, load_seconds: Mapping[str, float]
-    ) -> None:
+    def __init__(self, model: str, engine: ServingEngine, load_seconds: Mapping[str, float]) -> None:
         self._model = model
         self._engine = engine
-        self._queue_limit = queue_limit
         self._load_seconds = dict(load_seconds)
 
     def describe(self) -> Iterator[Metric]:
@@ -154,7 +152,6 @@ class EngineCollector(Collector):
             yield self._family(definition, {(label,): value(stats) for label, value in values.items()})
         engine = self._engine.describe()
         about = (service.__version__, engine.runner, engine.device or "", engine.dtype or "")
-        yield self._family(names.QUEUE_LIMIT, {("",): self._queue_limit})
         yield self._family(names.LOAD_SECONDS, {(phase,): took for phase, took in self._load_seconds.items()})
         yield self._family(names.INFO, {about: 1})
 

@@ -137,6 +137,7 @@ class Engine:
             memory_used=self._beat.memory_used,
             memory_total=self._beat.memory_total,
             work=started.queue_limit.refresh(rank),
+            queue_limit=self.requests.limit - self.requests.slots,
             **asdict(rank) | {"waiting": started.intake.waiting(rank.running)},
         )
 

@@ -70,8 +70,8 @@ class EngineStats(RankStats):
     counts sequences that lost theirs to older ones, and `prefix_tokens` tokens of prompts that were in the
     cache already. `steps` of the model took `step_seconds` together and advanced `step_sequences` sequences,
     one counted in each of its steps. Of `drafted_tokens`, guesses, `accepted_tokens` were right.
-    `memory_used` and `memory_total` are bytes of the GPU, 0 without one. `work` is None before anything was
-    computed.
+    `memory_used` and `memory_total` are bytes of the GPU, 0 without one. `queue_limit` is how many requests
+    can wait at this speed. `work` is None before anything was computed.
     """
 
     finished: int = 0
@@ -85,4 +85,5 @@ class EngineStats(RankStats):
     slots_free: int = 0
     memory_used: int = 0
     memory_total: int = 0
+    queue_limit: int = 0
     work: Work | None = None

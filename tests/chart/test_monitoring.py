@@ -116,16 +116,15 @@ def test_every_alert_is_tested() -> None:
 
 
 def test_thresholds_are_values() -> None:
-    """Each threshold comes from the values, that of a drain from the drain's own length."""
+    """Each threshold comes from the values."""
     own = {"errorRate": 0.2, "queueFraction": 0.9, "cacheFraction": 0.8, "firstTokenSeconds": 3}
-    values = ON | MODEL | {"monitoring": {"rules": {"enabled": True, **own}}, "serve": {"drainSeconds": 100}}
+    values = ON | MODEL | {"monitoring": {"rules": {"enabled": True, **own}}}
     expressions = {rule["alert"]: rule["expr"] for rule in rules(render(values))}
     ends = {
         "CapstanErrors": "> 0.2",
         "CapstanSaturated": "> 0.9",
         "CapstanCacheFull": "> 0.8",
         "CapstanSlowFirstToken": "> 3",
-        "CapstanLongDrain": "> 160",
     }
     assert {name: expressions[name][-len(end) :] for name, end in ends.items()} == ends
 

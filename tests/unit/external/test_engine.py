@@ -128,6 +128,7 @@ def test_a_full_queue_refuses(start: Start) -> None:
         for handle in handles:
             handle.cancel()
         engine.check_admission("")
+        assert engine.stats().queue_limit == 1
         await stopped(engine)
         return caught.value.message
 

@@ -21,7 +21,7 @@ STATS = EngineStats(
     waiting=3, running=2, finished=9, cancelled=1, failed=1, refused=4, shared=5, prefill_tokens=600,
     decode_tokens=90, feature_hits=7, feature_misses=8, feature_bytes=1024, slots_free=62, pages_used=10,
     pages_free=90, preempted=6, prefix_tokens=32, steps=40, step_seconds=1.5, step_sequences=80,
-    drafted_tokens=9, accepted_tokens=5, memory_used=30, memory_total=80,
+    drafted_tokens=9, accepted_tokens=5, memory_used=30, memory_total=80, queue_limit=512,
 )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_a_failure_counts_by_its_code(changes: dict[str, Any], code: str, reason
 def test_the_engine_is_asked_at_each_scrape() -> None:
     """Each figure of the engine's statistics is a metric."""
     metrics = Metrics("m")
-    metrics.watch(cast("ServingEngine", Engine()), queue_limit=512, load_seconds={"checkpoint": 1.5})
+    metrics.watch(cast("ServingEngine", Engine()), load_seconds={"checkpoint": 1.5})
     found = samples(metrics)
     expected = {
         ("capstan_running_requests",): 2,
@@ -144,7 +144,7 @@ def test_the_engine_is_asked_at_each_scrape() -> None:
 def test_every_definition_is_exported() -> None:
     """A replica that has answered, and refused, exports every metric of the table and no other."""
     metrics = Metrics("m")
-    metrics.watch(cast("ServingEngine", Engine()), queue_limit=512, load_seconds={"checkpoint": 1.5})
+    metrics.watch(cast("ServingEngine", Engine()), load_seconds={"checkpoint": 1.5})
     metrics.record(record(images=1, completions=(ANSWER,), fetches=(Fetch(0.0, 0.3),)))
     metrics.record(record(status=503, code=ErrorCode.OVERLOADED, refusal=Refusal.QUEUE))
     families = {family.name: family for family in metrics.registry.collect()}

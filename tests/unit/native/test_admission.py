@@ -46,6 +46,7 @@ def test_the_queue_is_as_long_as_its_seconds_of_work() -> None:
         with pytest.raises(RequestError) as caught:
             engine.submit(ask("4"))
         assert "the limit is 2 (CAPSTAN_MAX_QUEUE_SECONDS" in caught.value.message
+        assert engine.stats().queue_limit == 1
         assert caught.value.retry_after is not None
         for generation in generations:
             generation.cancel()
