@@ -16,12 +16,14 @@ from service.external.forwarded_request import ForwardedRequest
 from service.external.forwarder import Forwarder
 from service.external.process import ServerProcess
 from service.protocol.admission import Places
-from service.protocol.request import Request
-from service.protocol.stats import EngineDescription, EngineStats
+from service.protocol.request import Request, Timings
+from service.protocol.stats import EngineDescription, EngineStats, Work
 
 logger = logging.getLogger("capstan.engine")
 
 PROBE_SECONDS = 5.0
+# The weight of an answer in the mean time of answers.
+NEWEST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class ExternalEngine:
         self._slots = FairSlots(description.slots)
         self._held: Counter[str] = Counter()
         self._ends: Counter[str] = Counter()
+        self._answer_seconds = 0.0
         self._healthy = time.monotonic()
         self._hung = False
         self._closing = threading.Event()
@@ -128,7 +131,14 @@ class ExternalEngine:
             feature_bytes=0,
             slots_free=free,
             queue_limit=self._limit - self._description.slots,
+            work=self._work(),
         )
+
+    def _work(self) -> Work:
+        """Work by the slots in use, as the other server does not say what it could do: all are a full one."""
+        slots, waiting = self._description.slots, self._slots.waiting
+        request = self._answer_seconds / slots
+        return Work((slots - self._slots.free) / slots, waiting * request, request)
 
     def _check_admission(self, client: str, wanted: int) -> None:
         places = Places(limit=self._limit, slots=self._description.slots, taken=self._held.total())
@@ -146,6 +156,7 @@ class ExternalEngine:
         if request.completion is not None:
             self._ends["prompt_tokens"] += request.completion.usage.prompt_tokens
             self._ends["completion_tokens"] += request.completion.usage.completion_tokens
+            self._take_time(request.completion.timings)
         if error is None:
             self._hung = False
             self._ends["finished"] += 1
@@ -156,6 +167,10 @@ class ExternalEngine:
             self._hung = late and self._forwarder.heard < request.started
         else:
             self._ends["cancelled"] += 1
+
+    def _take_time(self, timings: Timings) -> None:
+        seconds = timings.preparation + timings.prefill + timings.decode
+        self._answer_seconds += (seconds - self._answer_seconds) * (NEWEST if self._answer_seconds else 1)
 
     def _probe(self) -> None:
         while not self._closing.wait(self._watch.period):

@@ -10,6 +10,7 @@ import pytest
 from service.errors import EngineStopped, ErrorCode, RequestError, StartupError
 from service.external.engine import ExternalEngine
 from service.protocol.request import TRACE_HEADERS, Request, Sampling, Turn
+from service.protocol.stats import Work
 from tests.support.fake_answers import TEXT, WORDS
 from tests.support.fake_engine import FakeEngine
 from tests.unit.external.conftest import SECONDS, Start, until
@@ -95,6 +96,27 @@ def test_more_requests_than_slots_wait(start: Start, server: FakeEngine) -> None
     assert server.most_running == 2
     assert engine.stats().finished == 12
     assert engine.stats().decode_tokens == 12 * 9
+
+
+def test_slots_in_use_are_its_work(start: Start, server: FakeEngine) -> None:
+    """For the autoscaler, a replica with all slots in use is full; those who wait are work by their time."""
+    engine = start(max_concurrent_sequences=2)
+
+    async def load() -> None:
+        assert engine.stats().work == Work(rate=0.0, queued=0.0, request=0.0)
+        await engine.submit(question("describe")).result()
+        tasks = [asyncio.create_task(engine.submit(question("hang")).result()) for _ in range(5)]
+        await asyncio.to_thread(until, lambda: server.running == 2)
+        work = engine.stats().work
+        assert work is not None
+        assert work.rate == 1.0
+        assert work.queued == pytest.approx(3 * work.request)
+        assert work.request > 0.0
+        server.proceed.set()
+        await asyncio.gather(*tasks)
+        await stopped(engine)
+
+    run(load())
 
 
 def test_clients_take_turns(start: Start, server: FakeEngine) -> None:
