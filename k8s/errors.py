@@ -3,7 +3,10 @@
 from enum import IntEnum
 
 TESTED_KUBERAY = "1.7.0"
-INSTALL_KUBERAY = f"helm install kuberay-operator kuberay/kuberay-operator --version {TESTED_KUBERAY}"
+INSTALL_KUBERAY = (
+    "helm install kuberay-operator kuberay-operator --repo https://ray-project.github.io/kuberay-helm/ "
+    f"--version {TESTED_KUBERAY}"
+)
 
 
 class ExitCode(IntEnum):

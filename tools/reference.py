@@ -26,6 +26,7 @@ VERSIONED = (
     "README.md",
     "docs/deploy.md",
     "docs/engines.md",
+    "docs/gitops.md",
     "docs/own-model.md",
     "docs/upgrading.md",
     "examples/batch/rayjob.yaml",

@@ -79,18 +79,20 @@ TOKEN_INTERVAL_SECONDS = Definition(
     buckets=INTERVAL_BUCKETS,
 )
 
-IMAGES = Definition("capstan_images_total", "counter", "Images of requests, broken off ones too.", ("key",))
+IMAGES = Definition(
+    "capstan_images_total", "counter", "Images of requests, also of interrupted ones.", ("key",)
+)
 IMAGE_TILES = Definition("capstan_image_tiles_total", "counter", "Tiles of those images.", ("key",))
 PROMPT_TOKENS = Definition(
     "capstan_prompt_tokens_total",
     "counter",
-    "Tokens of the prompts of answers, broken off ones too, image tokens included.",
+    "Tokens of prompts, image tokens and those of interrupted answers included.",
     ("key",),
 )
 COMPLETION_TOKENS = Definition(
     "capstan_completion_tokens_total",
     "counter",
-    "Tokens of answers, broken off ones too.",
+    "Tokens of answers, interrupted ones included.",
     ("key",),
 )
 GPU_SECONDS = Definition(

@@ -134,7 +134,8 @@ class ChatRequest(BaseModel):
     ] = None
     logprobs: Annotated[bool | None, Field(description="Say how likely each token of the answer was.")] = None
     top_logprobs: Annotated[
-        int | None, Field(ge=0, le=20, description="And so many of the likeliest tokens; needs `logprobs`.")
+        int | None,
+        Field(ge=0, le=20, description="Report this many of the likeliest tokens, too; needs `logprobs`."),
     ] = None
     response_format: Annotated[
         ResponseFormat | None, Field(description="Answer in JSON, which may have to match a schema.")
