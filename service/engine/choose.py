@@ -10,7 +10,6 @@ import torch.distributed as dist
 from service.checkpoint.loaded import LoadedModel
 from service.checkpoint.progress import timed
 from service.device import free_bytes
-from service.engine.attention.varlen import flash_serves
 from service.engine.batching import Batcher, ContinuousBatcher
 from service.engine.executor import Executor, LeadingExecutor, LocalExecutor, Peer
 from service.engine.features import FeatureShape, FeatureStore
@@ -100,8 +99,7 @@ def _runner(loaded: LoadedModel, options: EngineOptions) -> Runner:
     torch.backends.cuda.enable_cudnn_sdp(enabled=False)
     if options.runner == "transformers" or not fused.serves(loaded):
         return TransformersRunner(loaded)
-    graphs = options.cuda_graphs and flash_serves(loaded.device, loaded.dtype)
-    return fused.FusedRunner(loaded, record=CudaGraph if graphs else None)
+    return fused.FusedRunner(loaded, record=CudaGraph if options.cuda_graphs else None)
 
 
 def _feature_shape(loaded: LoadedModel) -> FeatureShape:

@@ -12,10 +12,17 @@ from service.engine.attention.backend import LayerAttention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache
 
+# Compute capability of Ampere, and the widest head.
+LEAST_CAPABILITY = (8, 0)
+MOST_CHANNELS = 256
 
-def flash_serves(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether flash attention computes on a device in a type."""
-    return device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
+
+def flash_serves(device: torch.device, dtype: torch.dtype, channels: int) -> bool:
+    """Whether flash attention computes on a device in a type, with heads of so many channels."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    fits = channels <= MOST_CHANNELS and channels % 8 == 0
+    return fits and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
 
 
 def attend_to_all(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -95,6 +102,7 @@ class VarlenStep:
         if softcap is not None:
             raise ValueError("attention with a softcap needs SdpaAttention")
         keys, values, layout = self.cache.keys[layer], self.cache.values[layer], self.layout
+        cu_seq = layout.cu_seq_out if last else layout.cu_seq_q
         keys.flatten(0, 1).index_copy_(0, layout.slots, key)
         values.flatten(0, 1).index_copy_(0, layout.slots, value)
         query = query.contiguous()
@@ -106,8 +114,8 @@ class VarlenStep:
                 query,
                 keys,
                 values,
-                layout.cu_seq_out if last else layout.cu_seq_q,
-                None,
+                cu_seq,
+                cu_seq,  # has to be there, but `seqused_k` and `block_table` say where the keys are
                 layout.max_out if last else layout.max_q,
                 layout.max_k,
                 scale=scale,
@@ -115,5 +123,7 @@ class VarlenStep:
                 enable_gqa=query.shape[1] != keys.shape[2],
                 seqused_k=layout.lengths,
                 block_table=layout.block_table,
+                # Where the kernel splits keys, it writes the first sequence alone (pytorch/pytorch#194167).
+                num_splits=None if len(layout.lengths) == 1 else 1,
             )
         return out

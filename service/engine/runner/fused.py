@@ -50,9 +50,11 @@ class FusedRunner(Runner):
     name = "fused"
 
     def __init__(self, loaded: LoadedModel, *, record: Record | None = None) -> None:
-        """Take a model over; `record` makes recordings of decode steps, without it they run as they are."""
+        """Take a model over; `record` makes recordings of decode steps with flash attention.
+
+        Without it they run as they are.
+        """
         model: Any = loaded.model
-        self.record = record
         self.device = loaded.device
         self.context_length = loaded.context_length
         self.language_model = LanguageModel(
@@ -60,7 +62,9 @@ class FusedRunner(Runner):
         )
         shape = self.language_model.shape
         vision = Vision(model.model, model.config, normaliser_of(loaded))
-        super().__init__(shape, flash=flash_serves(shape.device, shape.dtype), vision=vision)
+        flash = flash_serves(shape.device, shape.dtype, shape.channels)
+        self.record = record if flash else None
+        super().__init__(shape, flash=flash, vision=vision)
 
     def allocate(self, pages: int, page_tokens: int) -> None:
         """See `Runner`. Recorded steps have a page more, for their padding."""

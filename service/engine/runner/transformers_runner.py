@@ -99,7 +99,7 @@ class TransformersRunner(Runner):
         plain = not self.forward.prompts.looks_ahead and not any(layer.softcap for layer in layers)
         super().__init__(
             CacheShape(len(layers), layers[0].heads, layers[0].channels, loaded.dtype, loaded.device),
-            flash=plain and flash_serves(loaded.device, loaded.dtype),
+            flash=plain and flash_serves(loaded.device, loaded.dtype, layers[0].channels),
             vision=vision,
             context_limit=context_limit(model),
         )

@@ -14,7 +14,7 @@ from service.engine.attention.backend import Attention
 from service.engine.attention.batch import Batch
 from service.engine.attention.cache import Cache, CacheShape
 from service.engine.attention.sdpa import SdpaAttention
-from service.engine.attention.varlen import VarlenAttention, attend_to_all
+from service.engine.attention.varlen import VarlenAttention, attend_to_all, flash_serves
 
 LAYERS, CHANNELS = 2, 8
 
@@ -25,7 +25,7 @@ def slow_varlen(
     key: torch.Tensor,
     value: torch.Tensor,
     cu_seq_q: torch.Tensor,
-    cu_seq_k: None,
+    cu_seq_k: torch.Tensor,
     max_q: int,
     max_k: int,
     *,
@@ -34,9 +34,11 @@ def slow_varlen(
     enable_gqa: bool,
     seqused_k: torch.Tensor,
     block_table: torch.Tensor,
+    num_splits: int | None,
 ) -> torch.Tensor:
     """`varlen_attn_out` token by token; what it may not assume, it checks."""
-    assert cu_seq_k is None
+    assert (cu_seq_k.shape, cu_seq_k.dtype) == (cu_seq_q.shape, torch.int32)
+    assert num_splits == 1 or len(seqused_k) == 1, "only the first sequence would be written"
     assert enable_gqa == (query.shape[1] != key.shape[2])
     assert window_size[1] == 0
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -131,6 +133,32 @@ def test_the_cuda_backend_is_traced_without_a_gpu(last: bool, monkeypatch: pytes
     (options,) = called
     assert options["block_table"].shape == (2, 2)
     assert (options["block_table"].dtype, options["seqused_k"].dtype) == (torch.int32, torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "dtype", "channels", "expected"),
+    [
+        ("cuda", (8, 9), torch.bfloat16, 128, True),
+        ("cuda", (8, 0), torch.float16, 256, True),
+        ("cuda", (7, 5), torch.float16, 128, False),
+        ("cuda", (9, 0), torch.float32, 128, False),
+        ("cuda", (9, 0), torch.bfloat16, 100, False),
+        ("cuda", (9, 0), torch.bfloat16, 512, False),
+        ("cpu", None, torch.bfloat16, 128, False),
+    ],
+    ids=["l4", "a100", "t4", "float32", "odd-heads", "wide-heads", "cpu"],
+)
+def test_flash_attention_is_used_where_it_computes(
+    device: str,
+    capability: tuple[int, int] | None,
+    dtype: torch.dtype,
+    channels: int,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Flash attention needs Ampere or later, 16 bits, and heads of a multiple of 8 channels, at most 256."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert flash_serves(torch.device(device), dtype, channels) == expected
 
 
 def test_tiles_attend_within_themselves_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:

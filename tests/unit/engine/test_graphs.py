@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from service.engine.attention import varlen
-from service.engine.attention.cache import Cache
-from service.engine.attention.varlen import VarlenAttention
 from service.engine.runner.fused import FusedRunner
 from service.engine.runner.graphs import Record, sizes
 from service.engine.scheduler import Chunk
@@ -34,11 +32,9 @@ class Replayed:
 
 def runner_of(record: Record | None) -> FusedRunner:
     """A runner as on a GPU: attention by varlen, which a slow reference stands for."""
-    runner = FusedRunner(embedded(), record=record)
+    runner = FusedRunner(embedded())
+    runner.flash, runner.record = True, record
     runner.allocate(40, PAGE_TOKENS)
-    pages = len(runner.cache.keys[0])
-    runner.cache = Cache(runner.language_model.shape, pages, PAGE_TOKENS, by_head=False)
-    runner.attention = VarlenAttention(runner.cache)
     runner.context_length = 64
     runner.capture(12)
     return runner
