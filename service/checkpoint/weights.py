@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, modeling_utils
 from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as library_logging
 
@@ -36,7 +36,7 @@ def load_weights(
     Raises CheckpointError for a parameter without a tensor, a tensor without a parameter, or a wrong shape:
     transformers only warns and fills in random numbers.
     """
-    with quiet():
+    with quiet(), _separate_allocations():
         try:
             loaded: Any = model_class.from_pretrained(
                 None,
@@ -97,6 +97,21 @@ def _refuse_twice(model: PreTrainedModel, files: WeightFiles) -> None:
 def _listed(names: list[str]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def _separate_allocations() -> Iterator[None]:
+    """Have each parameter allocated by itself.
+
+    On a GPU transformers allocates the bytes of all parameters as one block first, and what lies in it can
+    never be given back: weights that are fused or quantized later would keep their place to the end.
+    """
+    warm_up = modeling_utils.caching_allocator_warmup
+    modeling_utils.caching_allocator_warmup = lambda *_: None
+    try:
+        yield
+    finally:
+        modeling_utils.caching_allocator_warmup = warm_up
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from service.engine.runner.pixels import normaliser_of, pixels
 from service.engine.sampling.logprobs import logprobs
 from service.engine.sampling.sampler import generator_of, sample
 from service.engine.sequence import Sequence
+from service.errors import EngineStopped
 from service.protocol.request import TokenLogprobs
 from service.protocol.stats import RankStats
 
@@ -68,13 +69,15 @@ class GenerateBatcher:
 
     @torch.inference_mode()
     def step(self, between: Callable[[], None]) -> bool:
-        """Run a whole batch."""
+        """Run a whole batch. Raises EngineStopped if the device has failed."""
         batch = self._next_batch()
         if not batch:
             return False
         self.running = list(batch)
         try:
             self._generate(batch, between)
+        except torch.AcceleratorError as error:
+            raise EngineStopped(f"the device has failed: {error}") from error
         except Exception:
             logger.exception("a batch of %d requests failed", len(batch))
             for sequence in batch:

@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import pytest
+import torch
 
 from service.engine.generate import GenerateBatcher
 from service.engine.sequence import Sequence
@@ -22,6 +23,7 @@ from tests.support.running import (
     without_stops,
 )
 from tests.support.running import running as running_engine
+from tests.unit.engine.test_paging import stopped
 
 running = partial(running_engine, runner="generate")
 
@@ -51,6 +53,22 @@ def test_each_row_has_its_own_sampling_and_limits() -> None:
     assert texts[3].text == drawn.text
     assert texts[1].text == texts[0].text.split(" of")[0].split(" above")[0]
     assert (texts[2].finish_reason, texts[2].usage.completion_tokens) == (FinishReason.LENGTH, 2)
+
+
+def test_a_device_fault_ends_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fault of the device, check() raises and Serve replaces the replica."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    async def send(engine: Engine) -> None:
+        with pytest.raises(RequestError):
+            await engine.submit(ask("?")).result()
+        await until(lambda: stopped(engine))
+
+    with running() as engine:
+        monkeypatch.setattr(type(embedded().model), "generate", broken)
+        asyncio.run(asyncio.wait_for(send(engine), 20))
 
 
 def test_pieces_come_while_the_batch_runs() -> None:
