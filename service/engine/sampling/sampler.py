@@ -1,6 +1,7 @@
 """From logits to tokens for all rows of a batch together; a row depends on its own sequence alone.
 
-Nothing here sorts the vocabulary, and nothing waits for a GPU but the rare nucleus of more than CANDIDATES.
+Nothing here sorts the vocabulary, or reads what a GPU has computed, but for the rare nucleus of more than
+CANDIDATES.
 
 Letters: B rows, R rows that are drawn at random, V vocabulary, C candidates.
 """
