@@ -79,11 +79,15 @@ def test_the_network_policy_covers_every_ray_pod(default: Rendered) -> None:
 
 
 def test_closed_egress_leaves_dns_and_the_release(cached: Rendered) -> None:
-    """An empty list of egress rules allows only DNS and the pods of the release."""
-    spec = cached.one("NetworkPolicy")["spec"]
+    """An empty list of egress rules allows DNS, the pods of the release, and the align Job's API server."""
+    spec, align = (cached.one("NetworkPolicy", name)["spec"] for name in ("test", "test-align"))
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert [sorted(rule) for rule in spec["egress"]] == [["to"], ["ports"]]
     assert spec["ingress"][1]["from"] == [{"namespaceSelector": {}}]
+    labels = cached.one("Job", "test-align")["spec"]["template"]["metadata"]["labels"]
+    assert labels.items() >= spec["podSelector"]["matchLabels"].items()
+    assert labels.items() >= align["podSelector"]["matchLabels"].items()
+    assert {"port": 6443} in align["egress"][0]["ports"]
 
 
 def test_ingress_and_route_lead_to_serve_only(cached: Rendered) -> None:
