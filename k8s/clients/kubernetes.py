@@ -194,12 +194,13 @@ def _allow() -> None:
 
 def error_for(status: int, body: bytes) -> ClusterError | UnreachableError:
     """The error for an HTTP status: UnreachableError where the server is starting, stopping or overloaded."""
-    if status in TRANSIENT:
-        return UnreachableError(f"the API server does not answer ({status or 'connection broken'})")
     try:
         message = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
         message = body[:200].decode(errors="replace")
+    if status in TRANSIENT:
+        said = redact(f": {message}" if message else "")
+        return UnreachableError(f"the API server does not answer ({status or 'connection broken'}){said}")
     hint = "; log in again, or choose another --context" if status == HTTPStatus.UNAUTHORIZED else ""
     reason = redact(f"the API server refused ({status}): {message or 'it gave no reason'}")
     return ClusterError(reason + hint, status)

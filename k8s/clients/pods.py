@@ -7,7 +7,6 @@ NetworkPolicies forbid it. A pod of the cluster connects directly, so its accoun
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -15,7 +14,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from k8s.clients.background import in_background
 from k8s.clients.kubernetes import KubernetesClient
+from k8s.clients.process import redact
 from k8s.errors import ClusterError, UnreachableError
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ class Pods:
                 lambda: portforward(connect, pod, self._client.namespace, ports=str(port)), timeout_s
             )
         except (ApiException, websocket.WebSocketException, OSError) as error:
-            raise UnreachableError(f"no port-forward to pod {pod}:{port} ({type(error).__name__})") from None
+            # A refused handshake has all of the answer behind its status.
+            reason = str(getattr(error, "reason", None) or type(error).__name__).partition(" -+-+- ")[0]
+            raise UnreachableError(f"no port-forward to pod {pod}:{port} ({redact(reason)})") from None
 
 
 def _connect(connect: Callable[[], "PortForward"], timeout_s: float) -> "PortForward":
@@ -130,15 +133,7 @@ def _connect(connect: Callable[[], "PortForward"], timeout_s: float) -> "PortFor
 
     The client itself sets no limit for the handshake, and reports an interrupt as a failed connection.
     """
-    found: Future[PortForward] = Future()
-
-    def run() -> None:
-        try:
-            found.set_result(connect())
-        except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
-            found.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
+    found = in_background(connect)
     try:
         return found.result(timeout_s)
     except BaseException:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from k8s.clients.background import in_background
 from k8s.errors import ToolError
 
 HIDDEN = "***"
@@ -80,16 +81,17 @@ class Processes:
     def run(self, tool: str, arguments: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> str:
         """Standard output of a tool that exited with 0.
 
-        The tool runs in its own session, so that Ctrl-C lets it finish. Raises ToolError: missing, failed
-        (with the last lines of standard error), or not done within `timeout_s` seconds.
+        Ctrl-C is raised once the tool has ended, which runs in its own session; a second one leaves it to
+        itself. Raises ToolError: missing, failed (with the last lines of standard error), or not done within
+        `timeout_s` seconds.
         """
         command = [find_tool(tool), *arguments]
         secrets = secrets_of(command)
         shown = redact(" ".join([tool, *arguments]), secrets)
         if self.echo is not None:
             self.echo(f"$ {shown}")
-        try:
-            done = subprocess.run(  # noqa: S603 - a list, never a shell
+        running = in_background(
+            lambda: subprocess.run(  # noqa: S603 - a list, never a shell
                 command,
                 input=stdin,
                 stdin=None if stdin is not None else subprocess.DEVNULL,
@@ -99,6 +101,12 @@ class Processes:
                 check=False,
                 start_new_session=True,
             )
+        )
+        try:
+            done = running.result()
+        except KeyboardInterrupt:
+            running.exception()
+            raise
         except subprocess.TimeoutExpired:
             raise ToolError(
                 f"{tool} {arguments[0]} did not end within {timeout_s:g} s and was stopped"

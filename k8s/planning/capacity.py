@@ -115,6 +115,9 @@ def _has_gpus(node: NodeCapacity, demand: PodDemand) -> bool:
 def _exceeded_quotas(demands: Sequence[PodDemand], quotas: Sequence[Json]) -> Iterator[str]:
     total = _counted_by_quotas(demands)
     for quota in quotas:
+        spec = quota.get("spec") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue  # It counts only some pods, such as those of a PriorityClass.
         status = quota.get("status") or {}
         for key, hard in (status.get("hard") or {}).items():
             name = key.removeprefix("requests.")

@@ -140,6 +140,7 @@ class RolloutLease:
                 found = self._client.find(self._path) or {}
                 holder = (found.get("spec") or {}).get("holderIdentity")
                 if holder != self._holder:
+                    self._valid_until = 0.0
                     raise LeaseLostError(_lost_message(self._name, holder)) from None
                 self._stored = found
                 self._replace(fields)

@@ -172,6 +172,17 @@ def test_quota() -> None:
 
 
 @pytest.mark.parametrize(
+    "spec",
+    [{"scopes": ["BestEffort"]}, {"scopeSelector": {"matchExpressions": []}}],
+    ids=["scopes", "selector"],
+)
+def test_a_quota_for_some_pods_is_not_counted(spec: dict[str, Any]) -> None:
+    """A quota with a scope, as for a PriorityClass, does not refuse pods that it may not count."""
+    quota = {"metadata": {"name": "team"}, "spec": spec, "status": {"hard": {"pods": "0"}, "used": {}}}
+    assert report_capacity([worker(2)], free_resources(recorded("nodes"), []), [quota]).fits
+
+
+@pytest.mark.parametrize(
     ("key", "hard", "used", "fits"),
     [
         ("limits.memory", "8Gi", "4Gi", True),

@@ -9,7 +9,9 @@ from k8s.errors import ClusterError, UnreachableError
 @pytest.mark.parametrize("status", [0, 429, 500, 502, 503, 504])
 def test_passing_errors(status: int) -> None:
     """A broken connection, and a server that is on its way down or up, are worth another try."""
-    assert isinstance(error_for(status, b""), UnreachableError)
+    found = error_for(status, b'{"message": "failed calling webhook"}')
+    assert isinstance(found, UnreachableError)
+    assert "failed calling webhook" in str(found)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])

@@ -1,6 +1,5 @@
 """The client for pods."""
 
-import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from kubernetes.client import ApiClient, Configuration
 from k8s.clients.kubernetes import KubernetesClient
 from k8s.clients.pods import Pods
 from k8s.errors import UnreachableError
+from tests.support.interrupt import interrupt_once
 
 
 @pytest.fixture
@@ -37,18 +37,27 @@ def test_connecting_has_a_limit(silent: socket.socket) -> None:
 
 def test_interrupt_while_connecting(silent: socket.socket) -> None:
     """Ctrl-C while a port-forward connects ends the command; it is not taken for a failed connection."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    connections = list[socket.socket]()
 
-    def interrupt() -> None:
+    def handshake() -> None:
+        connections.append(silent.accept()[0])
+        connections[0].recv(1)
+
+    with interrupt_once(handshake), pytest.raises(KeyboardInterrupt):
+        pods(silent).request("head", 8265, "/")
+    connections[0].close()
+
+
+def test_a_refusal_says_why(silent: socket.socket) -> None:
+    """A port-forward that the API server refuses shows the status, not the whole answer."""
+
+    def refuse() -> None:
         with closing(silent.accept()[0]) as connection:
-            connection.recv(1)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nX-Secret: hidden\r\n\r\n")
 
-    sender = threading.Thread(target=interrupt)
-    sender.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            pods(silent).request("head", 8265, "/")
-    finally:
-        sender.join(10.0)
-        signal.signal(signal.SIGINT, before)
+    server = threading.Thread(target=refuse)
+    server.start()
+    with pytest.raises(UnreachableError, match=r"\(Handshake status 403 Forbidden\)"):
+        pods(silent).request("head", 8265, "/")
+    server.join(10.0)

@@ -1,5 +1,6 @@
 """Subprocesses."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from k8s.clients.process import Processes, find_tool, redact, secrets_of
 from k8s.errors import ToolError
+from tests.support.interrupt import interrupt_once
 
 
 @pytest.fixture
@@ -42,6 +44,15 @@ def test_timeout_ends_the_tool(tool: Path) -> None:
     script(tool, "exec sleep 60")
     with pytest.raises(ToolError, match=r"helm list did not end within 0\.2 s"):
         Processes().run("helm", ["list"], timeout_s=0.2)
+
+
+def test_interrupt_lets_the_tool_end(tool: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends a command once its tool has ended, so Helm is never stopped halfway."""
+    os.mkfifo(tmp_path / "begun")
+    script(tool, f"echo begun > {tmp_path}/begun; sleep 0.5; touch {tmp_path}/ended")
+    with interrupt_once((tmp_path / "begun").read_text), pytest.raises(KeyboardInterrupt):
+        Processes().run("helm", ["upgrade"], timeout_s=5)
+    assert (tmp_path / "ended").exists()
 
 
 def test_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

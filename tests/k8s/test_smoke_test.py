@@ -5,6 +5,7 @@ import json
 import pytest
 
 from k8s.clients.pods import Answer
+from k8s.errors import UnreachableError
 from k8s.rollout.smoke_test import EXPECTED, caption_request, judge_answer, known_image, proxy_pod, run
 from tests.k8s.objects import recorded
 from tests.k8s.test_watch import World
@@ -66,6 +67,19 @@ def test_run_asks_each_model_under_its_path() -> None:
     outcomes = run({"a": {"route_prefix": "/"}, "b": {"route_prefix": "/b"}}, send, "k")
     assert asked == [("/caption", "Bearer k"), ("/b/caption", "Bearer k")]
     assert all(o.passed for o in outcomes)
+
+
+def test_a_model_without_a_replica_may_take_longer() -> None:
+    """A model that has scaled to zero and does not answer in time is not tested; any other is an error."""
+
+    def send(*_: object) -> Answer:
+        raise UnreachableError("pod w:8000 does not answer (TimeoutError)")
+
+    (outcome,) = run({"a": {}}, send, None, {"a"})
+    assert outcome.passed is None
+    assert "a: not tested: it has no replica" in outcome.sentence
+    with pytest.raises(UnreachableError):
+        run({"a": {}}, send, None, {"b"})
 
 
 def test_proxy_pod() -> None:
