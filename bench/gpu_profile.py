@@ -1,5 +1,6 @@
 """Where the time of a step on a GPU goes, and how near the card's peaks it comes."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ CARDS = {
 
 def card_of(name: str) -> Card | None:
     """The peaks of the card of this name as its driver gives it, or None where they are not known."""
-    return next((card for key, card in CARDS.items() if key in name), None)
+    return next((card for key, card in CARDS.items() if re.search(rf"\b{key}\b", name)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,10 @@ def test_a_card_is_known_by_its_name(name: str, terabytes: float) -> None:
     assert card.bytes == pytest.approx(terabytes * 1e12)
 
 
-def test_an_unknown_card_has_no_peaks() -> None:
-    """Nothing is guessed for a card that is not listed."""
-    assert card_of("NVIDIA GeForce RTX 9999") is None
+@pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 9999", "NVIDIA L40", "NVIDIA GH200 480GB"])
+def test_an_unknown_card_has_no_peaks(name: str) -> None:
+    """Nothing is guessed for a card that is not listed, however like another's its name is."""
+    assert card_of(name) is None
 
 
 def test_the_time_of_a_step_is_divided() -> None:

@@ -45,7 +45,12 @@ class ModelPrompts(PromptReader):
         Raises CheckpointError where the model's forward needs more of an image than features.
         """
         device, dtype = self.model.device, self.model.dtype
-        given = {name: value.to(device) for name, value in extra.items() if name in self._encodes}
+        # Processors give float32, and some towers take their own type alone.
+        given = {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in extra.items()
+            if name in self._encodes
+        }
         output = self._encode(**given, return_dict=True)
         if others := sorted(name for name in output if name not in ENCODER_FIELDS):
             raise CheckpointError(

@@ -50,6 +50,18 @@ def test_a_family_answers_as_generate_does(name: str) -> None:
     assert by_packing(forward, prompts, chunk=5) == expected
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.inference_mode()
+def test_a_family_sees_in_16_bits(name: str) -> None:
+    """A model in bfloat16, as on a GPU, takes the pixels that its processor gives in float32."""
+    family = make(name)
+    forward = PackedForward(family.model)
+    family.model.to(torch.bfloat16)
+    features = forward.prompts.features(prompt(family, images=2, seed=1).extra)
+    assert features.dtype == torch.bfloat16
+    assert features.isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["qwen3_vl", "gemma3", "paligemma"])
 def test_a_preempted_sequence_is_computed_again(name: str) -> None:
     """A sequence that gave its pages up is answered as if it had kept them, image and answer included."""
