@@ -116,6 +116,11 @@ BY_TEMPLATE: list[tuple[str, Any, str]] = [
         {"limits": {"cpu": 1, "memory": "1Gi", "nvidia.com/gpu": 2}},
         "nodePools.gpu.resources has nvidia.com/gpu, which the chart sets from gpusPerNode",
     ),
+    (
+        "nodePools.gpu",
+        {"gpuResource": "nvidia.com/mig-3g.40gb", "gpusPerNode": 2},
+        "nodePools.gpu.gpusPerNode is 2, but CUDA sees one MIG device in a pod",
+    ),
     ("route", {"enabled": True}, "route.enabled is true, but route.parentRefs is empty. Set"),
     ("fullnameOverride", "a" * 48, "has 48 characters; KubeRay allows 47. Set fullnameOverride"),
     (

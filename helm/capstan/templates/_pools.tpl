@@ -75,6 +75,9 @@ the fewest that hold the minimum number of replicas.
 {{- if not $memory -}}
   {{- fail (printf "nodePools.%s.resources has no memory, but Ray must know how much memory a worker pod has. Set nodePools.%s.resources.limits.memory." .key .key) -}}
 {{- end -}}
+{{- if and (hasPrefix "nvidia.com/mig-" .gpuResource) (gt (int .gpusPerNode) 1) -}}
+  {{- fail (printf "nodePools.%s.gpusPerNode is %d, but CUDA sees one MIG device in a pod. Set nodePools.%s.gpusPerNode to 1; a node takes a pod for each of its devices." .key (int .gpusPerNode) .key) -}}
+{{- end -}}
 {{- range $name := list .gpuResource "nvidia.com/gpu" -}}
   {{- if or (hasKey $requests $name) (hasKey $limits $name) -}}
     {{- fail (printf "nodePools.%s.resources has %s, which the chart sets from gpusPerNode. Remove it and set nodePools.%s.gpusPerNode." $.key $name $.key) -}}
