@@ -186,13 +186,16 @@ class Rollout:
         seconds = self.clock.monotonic() - applied.began
         entry = applied.entry.ended(FAILED, reason=str(error), seconds=seconds)
         self.history.record(entry, self.say)
-        good = self.history.last_serving(self.release.history(), entry.revision)
+        # An API server that restarts just now must not cost the rollback.
+        retry = Retry(LIMIT_S, self.say, self.clock)
+        good = self.history.last_serving(retry.run(self.release.history), entry.revision)
         if not options.rollback or good is None:
             reason = "--no-rollback" if not options.rollback else "no former revision served"
             raise RolloutError(f"{error}; nothing was rolled back ({reason})") from error
         self.say(f"rolling back to revision {good}")
         try:
-            rollback = self._return_to(good, ray_service(self.release.manifest(good)) or proposal.after)
+            former = ray_service(retry.run(partial(self.release.manifest, good))) or proposal.after
+            rollback = self._return_to(good, former)
             rollback.watch(max(options.timeout_s, MIN_ROLLBACK_S), self.pods, self.clock)
         except CapstanError as second:
             raise RolloutError(

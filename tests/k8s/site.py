@@ -9,7 +9,7 @@ from k8s.clients.helm import Release, Revision, Values
 from k8s.clients.kubeconfig import Location
 from k8s.clients.pods import Answer, Pods
 from k8s.clients.process import Processes
-from k8s.errors import LeaseLostError
+from k8s.errors import LeaseLostError, UnreachableError
 from k8s.planning.diff import merge_patch
 from k8s.planning.effects import classify
 from k8s.planning.proposal import Proposal
@@ -43,6 +43,7 @@ class Site:
         self.on_apply: Callable[[], None] = lambda: None
         self.time = Time()
         self.lost = False
+        self.unanswered = 0  # calls of helm
 
     def apply(self, wanted: Json) -> int:
         """Store a revision as helm does, by what differs; KubeRay and Serve take it at once."""
@@ -104,6 +105,9 @@ class FakeRelease(Release):
         self.site.apply(self.site.revisions[revision - 1])
 
     def history(self) -> list[Revision]:
+        if self.site.unanswered:
+            self.site.unanswered -= 1
+            raise UnreachableError("the API server does not answer")
         numbers = range(1, len(self.site.revisions) + 1)
         return [Revision(n, "superseded", "", "capstan-0.1.0", "") for n in numbers]
 

@@ -40,6 +40,20 @@ def test_failure_is_rolled_back(site: Site) -> None:
     assert site.server.objects[SERVICE]["spec"] == service()["spec"]
 
 
+def test_an_api_server_that_restarts_costs_no_rollback(site: Site) -> None:
+    """Helm is asked again where the API server does not answer while a rollback begins."""
+
+    def on_apply() -> None:
+        failing = len(site.revisions) == 2
+        site.caption = "a cat" if failing else EXPECTED
+        site.unanswered = 3 if failing else 0
+
+    site.on_apply = on_apply
+    with pytest.raises(RolledBackError, match="rolled back: revision 1 serves"):
+        site.deploy(service(CHANGE))
+    assert site.outcomes() == {2: "rolled back", 3: "serves"}
+
+
 def test_failure_without_rollback(site: Site) -> None:
     """With --no-rollback the failed revision stays."""
     site.caption = "a cat"
