@@ -50,6 +50,13 @@ def download_job(rendered: Rendered) -> dict[str, Any]:
     return found
 
 
+def test_the_longest_name_leaves_room_for_the_download_job() -> None:
+    """The name of the Job fits a label, and keeps what tells one list of models from another."""
+    name = download_job(render(CACHED | {"fullnameOverride": "a" * 47}))["metadata"]["name"]
+    assert len(name) == 63
+    assert name.startswith("a" * 45 + "-download-")
+
+
 def test_default_objects(default: Rendered) -> None:
     """Without values there are these kinds; the budget is for the head."""
     align = {"Job", "Role", "RoleBinding"}
