@@ -50,7 +50,7 @@ def download_job(rendered: Rendered) -> dict[str, Any]:
     return found
 
 
-def test_the_longest_name_leaves_room_for_the_download_job() -> None:
+def test_the_longest_name_fits_the_download_job() -> None:
     """The name of the Job fits a label, and keeps what tells one list of models from another."""
     name = download_job(render(CACHED | {"fullnameOverride": "a" * 47}))["metadata"]["name"]
     assert len(name) == 63
