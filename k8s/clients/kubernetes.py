@@ -88,6 +88,15 @@ class KubernetesClient:
                 return None
             raise
 
+    def has_namespace(self) -> bool:
+        """Whether the namespace exists; an account that may not read it has been given one that does."""
+        try:
+            return self.find(f"/api/v1/namespaces/{self.namespace}") is not None
+        except ClusterError as error:
+            if error.status != HTTPStatus.FORBIDDEN:
+                raise
+            return True
+
     def items(self, path: str, selector: str = "") -> list[Json]:
         """The objects of a list that match a label selector."""
         query = {"labelSelector": selector} if selector else {}

@@ -63,10 +63,10 @@ def announce(session: Session, proposal: Proposal, *, ask: bool) -> None:
 def ensure_namespace(client: KubernetesClient) -> None:
     """Create the namespace where it does not exist."""
     try:
-        if client.find(f"/api/v1/namespaces/{client.namespace}") is None:
+        if not client.has_namespace():
             client.create("/api/v1/namespaces", {"metadata": {"name": client.namespace}})
     except ClusterError as error:
-        # An account that cannot read namespaces may still deploy into an existing one.
+        # What is created next says that the namespace is missing.
         if error.status != HTTPStatus.FORBIDDEN:
             raise
 

@@ -94,10 +94,10 @@ def service_name(release: Release) -> str:
 
 def _not_installed(client: KubernetesClient, release: Release) -> str:
     try:
-        if client.find(f"/api/v1/namespaces/{client.namespace}") is None:
+        if not client.has_namespace():
             return f"namespace {client.namespace} does not exist; name another with --namespace"
     except ClusterError:
-        pass  # An account that cannot read namespaces may still read what is in one.
+        pass  # The release is missing, whatever else is wrong.
     message = f"release {release.name} does not exist in namespace {release.namespace}"
     others = release.others()
     if others:

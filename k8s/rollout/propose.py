@@ -123,19 +123,9 @@ def read_autoscaling(client: KubernetesClient, nodes: list[Json], pods: list[Jso
     return autoscaling
 
 
-def _has_namespace(client: KubernetesClient) -> bool:
-    """Whether the namespace exists; an account that may not read it has been given one that does."""
-    try:
-        return client.find(f"/api/v1/namespaces/{client.namespace}") is not None
-    except ClusterError as error:
-        if error.status != HTTPStatus.FORBIDDEN:
-            raise
-        return True
-
-
 def _stored(client: KubernetesClient, installed: Json | None, wanted: Json, live: Json | None) -> Json:
     """The RayService as the API server would store it, with defaults."""
-    if live is None and not _has_namespace(client):
+    if live is None and not client.has_namespace():
         return wanted  # A dry run needs the namespace, which deploy creates.
     if live is None:
         body = {**wanted, "metadata": {**wanted["metadata"], "namespace": client.namespace}}

@@ -22,11 +22,16 @@ RayJob is in every version and RayCronJob came with 1.6. Without a cluster, as i
 {{- end -}}
 {{- end -}}
 
+{{/* The TCP ports that API servers listen on, as JSON. */}}
+{{- define "capstan.apiServerPorts" -}}
+[443, 6443, 8443, 16443]
+{{- end -}}
+
 {{/* Checks that the egress rules let the autoscaler reach the API server, and the head its Redis. */}}
 {{- define "capstan.checkEgress" -}}
 {{- $policy := .root.Values.networkPolicy -}}
 {{- if and $policy.enabled (not (kindIs "invalid" $policy.egress)) -}}
-  {{- if and .scales (not (include "capstan.egressReaches" (dict "egress" $policy.egress "ports" (list 443 6443 8443 16443)))) -}}
+  {{- if and .scales (not (include "capstan.egressReaches" (dict "egress" $policy.egress "ports" (include "capstan.apiServerPorts" . | fromJsonArray)))) -}}
     {{- fail "networkPolicy.egress has no rule for the API server (TCP port 443, 6443, 8443 or 16443), which Ray's autoscaler must reach. Add one, for example {ports: [{port: 443}, {port: 6443}]}, or give no model autoscaling." -}}
   {{- end -}}
   {{- $state := .root.Values.gcsFaultTolerance -}}
@@ -46,7 +51,8 @@ RayJob is in every version and RayCronJob came with 1.6. Without a cluster, as i
     {{- $first := .port | default 0 | toString | atoi -}}
     {{- $last := .endPort | default $first | int -}}
     {{- $tcp := eq (.protocol | default "TCP") "TCP" -}}
-    {{- range $port := $.ports -}}
+    {{- range $.ports -}}
+      {{- $port := int . -}}
       {{- if and $tcp (or (eq $first 0) (and (ge $port $first) (le $port $last))) -}}{{- $reaches = "true" -}}{{- end -}}
     {{- end -}}
   {{- end -}}

@@ -71,7 +71,7 @@ class Vision:
         self.project_1, self.project_2 = linear(projector.linear_1), linear(projector.linear_2)
         widest = max(max(layer.qkv.weight.shape[0], layer.up.weight.shape[0]) for layer in self.layers)
         tile_bytes = (len(self.positions) + 1) * widest * kernel.dtype.itemsize
-        self.tiles_at_once = max(1, PASS_BYTES.get(kernel.device.type, 2**28) // tile_bytes)
+        self.tiles_at_once = max(1, PASS_BYTES.get(kernel.device.type, PASS_BYTES["cuda"]) // tile_bytes)
 
     def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
         """Features of tiles, bytes [T, height, width, 3]: [T, image tokens a tile, H]."""
